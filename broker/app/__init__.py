@@ -1,0 +1,29 @@
+"""The one place that builds things: the daemon, from its documents to its open doors, and its orderly end."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable
+
+from broker.app.daemon import live
+from broker.app.options import Options, Serving
+from broker.app.parts import Parts
+from broker.app.process import keep_memory_private
+from broker.documents import Documents, load
+
+__all__ = ["Options", "Serving", "serve"]
+
+
+async def serve(options: Options, ready: Callable[[Serving], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then drain.
+
+    Raises `CannotStart` (with `Invalid` for mistakes in the documents), or `AuditUnavailable`, before any door is open.
+    """
+    keep_memory_private()
+    documents = Documents(load(options.directory, options.find), options.find)
+    async with contextlib.AsyncExitStack() as stack:
+        parts = await Parts.build(options, documents, stack)
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await live(parts, stop, ready)

@@ -1,0 +1,106 @@
+"""A broker's life: the doors open, calls are served, documents come and go, and it ends in order."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+
+import broker
+from broker.app.doors import Doors, until
+from broker.app.options import Serving
+from broker.app.parts import Parts
+from broker.app.process import settle_garbage
+from broker.app.status import serving
+from broker.documents import Invalid, Snapshot
+from broker.errors import AuditUnavailable
+
+logger = logging.getLogger(__name__)
+
+_DRAIN_SECONDS = 10.0
+_FLUSH_SECONDS = 15.0
+_MOST_LISTED = 100  # names in one record
+
+
+async def live(parts: Parts, stop: asyncio.Event, ready: Callable[[Serving], None]) -> None:
+    """Serve until `stop`; then let running calls end, refuse new ones, and close the trail."""
+    changes = Changes(parts)
+    doors = Doors(parts)
+    await parts.recorder.note(
+        "started",
+        version=broker.__version__,
+        documents=_facts(parts.documents.current),
+        development=parts.options.development,
+        unfinished_calls=len(parts.unfinished),
+    )
+    async with doors.open(), anyio.create_task_group() as tasks:
+        tasks.start_soon(parts.documents.watch, changes.loaded, changes.refused)
+        tasks.start_soon(parts.recorder.keep_settling)
+        tasks.start_soon(_keep_flushing, parts)
+        settle_garbage()
+        logger.info("serving", extra={"documents": parts.documents.current.digest[:12]})
+        ready(serving(parts, doors.url, doors.agents_path, doors.operators_path))
+        await stop.wait()
+        await _drain(parts)
+        tasks.cancel_scope.cancel()
+    with contextlib.suppress(AuditUnavailable):
+        await parts.refused.flush()
+        await parts.recorder.settle()
+        await parts.recorder.note("stopped", running=parts.slots.running)
+
+
+class Changes:
+    """Puts changed documents on record before they come into force, and mistakes in them too."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def loaded(self, snapshot: Snapshot, restart_needed: bool) -> None:  # noqa: FBT001 - watch's own signature
+        """Record a new set; raises `AuditUnavailable` if that cannot be done, and then it does not come into force."""
+        before, now = self._parts.documents.current.files, snapshot.files
+        changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+        await self._parts.recorder.note(
+            "documents_loaded",
+            documents=_facts(snapshot),
+            changed=changed[:_MOST_LISTED],
+            restart_needed=restart_needed,
+        )
+        self._parts.trust_snapshot(snapshot)
+        logger.info("documents loaded", extra={"digest": snapshot.digest[:12], "warnings": len(snapshot.warnings)})
+        if restart_needed:
+            logger.warning("the Broker document changed; its changes take effect at the next start")
+
+    async def refused(self, invalid: Invalid) -> None:
+        """Record and log mistakes; the set in force stays."""
+        logger.error("documents refused, the set in force stays", extra={"mistakes": len(invalid.problems)})
+        for problem in invalid.problems[:_MOST_LISTED]:
+            logger.error("mistake in a document", extra={"at": problem})
+        with contextlib.suppress(AuditUnavailable):
+            await self._parts.recorder.note(
+                "documents_refused",
+                in_force=self._parts.documents.current.digest,
+                mistakes=[
+                    f"{problem.file}:{problem.line} {problem.key}" for problem in invalid.problems[:_MOST_LISTED]
+                ],
+            )
+
+
+def _facts(snapshot: Snapshot) -> dict[str, Any]:
+    """Name every file with its digest; of very many, the set's own digest must do."""
+    listed = dict(sorted(snapshot.files.items())[:_MOST_LISTED])
+    return {"sha256": snapshot.digest, "count": len(snapshot.files), "files": listed}
+
+
+async def _keep_flushing(parts: Parts) -> None:
+    while True:
+        await asyncio.sleep(_FLUSH_SECONDS)
+        await parts.refused.flush()
+
+
+async def _drain(parts: Parts) -> None:
+    parts.pipeline.draining = True
+    logger.info("draining", extra={"running": parts.slots.running})
+    await until(lambda: parts.slots.running == 0, _DRAIN_SECONDS)
+    await asyncio.sleep(0.1)  # what has just been released is still to be sent

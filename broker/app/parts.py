@@ -1,0 +1,87 @@
+"""The parts of a broker, built by hand and handed to each other."""
+
+import contextlib
+import time
+from collections.abc import Mapping
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from broker.app.options import Options
+from broker.budget import CallSlots
+from broker.documents import Documents, Snapshot
+from broker.doors.entrance import Entrance, RefusedAuthentications
+from broker.doors.mcp import McpServer
+from broker.egress import Egress, Limits, Reach
+from broker.identity import BundleKeeper, BundleUrl, Identifier, TrustStore
+from broker.pipeline import Pipeline, Recorder
+from broker.store import Store
+from broker.vault import Vault, read_key
+
+
+class Parts:
+    """What a running broker is made of."""
+
+    def __init__(self, options: Options, documents: Documents, store: Store, vault: Vault, recorder: Recorder) -> None:
+        self.options = options
+        self.documents = documents
+        self.store = store
+        self.vault = vault
+        self.recorder = recorder
+        self.unfinished: list[str] = []
+        self.started = time.time()
+        self.egress = Egress()
+        self.trust = TrustStore()
+        self.bundles = BundleKeeper(self.trust)
+        caps = documents.current.broker.caps
+        self.slots = CallSlots(caps.calls_at_once, caps.calls_at_once_per_agent)
+        self.pipeline = Pipeline(documents, recorder, self.slots, vault, self.egress)
+        self.refused = RefusedAuthentications(recorder.note)
+        identifier = Identifier(
+            documents.current.broker.audience,
+            self.trust,
+            lambda: documents.current.registry,
+            lambda: documents.current.trust_domains,
+        )
+        self.entrance = Entrance(documents, identifier, self.refused, development=options.development)
+        self.server = McpServer(documents, self.pipeline)
+
+    @classmethod
+    async def build(cls, options: Options, documents: Documents, stack: contextlib.AsyncExitStack) -> Self:
+        """Open what must be open before any door is, and finish what a crash left open; `stack` closes it again.
+
+        Raises `CannotStart`.
+        """
+        snapshot = documents.current
+        key = read_key(snapshot.broker.key.source, snapshot.broker.key.where(snapshot.base))
+        store = Store.open(snapshot.base / snapshot.broker.store, snapshot.broker.log)
+        stack.callback(store.close)
+        vault = Vault(store, key)
+        await vault.start()
+        recorder = Recorder(store, await vault.digest_key("trail digests"))
+        parts = cls(options, documents, store, vault, recorder)
+        stack.push_async_callback(parts.egress.close)
+        stack.push_async_callback(parts.bundles.close)
+        parts.unfinished = await recorder.recover()
+        parts.trust_snapshot(snapshot)
+        return parts
+
+    def trust_snapshot(self, snapshot: Snapshot) -> None:
+        """Put the snapshot's trust bundles in force, and keep those with URLs fresh."""
+        self.trust.keep_only(set(snapshot.trust_sources))
+        urls = []
+        for name, source in snapshot.trust_sources.items():
+            if source.bundle is not None:
+                self.trust.put(source.bundle)
+            elif source.url is not None:
+                reach = Reach(frozenset({urlsplit(source.url).netloc.lower()}), source.private)
+                client = self.egress.client(reach, Limits(response_bytes=1 << 20), source.authority)
+                urls.append(BundleUrl(name, source.url, client, source.stale_after))
+        self.bundles.keep(urls)
+
+    def trouble(self) -> Mapping[str, Any] | None:
+        """Return what keeps the broker from serving calls now, or None."""
+        if self.pipeline.draining:
+            return {"status": "draining"}
+        if self.store.commits.failing:
+            return {"status": "audit_unavailable"}
+        return None

@@ -1,0 +1,64 @@
+"""What a broker says of itself: to operators, and once when it starts."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import broker
+from broker.app.options import Serving
+from broker.app.parts import Parts
+
+
+def status(parts: Parts) -> Mapping[str, Any]:
+    """Return what operators may know of the running broker."""
+    documents = parts.documents.current
+    head = parts.store.commits.values[parts.store.trail.HEAD]
+    problem = parts.documents.last_problem
+    now = time.time()
+    return {
+        "version": broker.__version__,
+        "pid": os.getpid(),
+        "uptime_seconds": int(now - parts.started),
+        "development": parts.options.development,
+        "trouble": parts.trouble(),
+        "running_calls": parts.slots.running,
+        "unfinished_calls_found_at_start": parts.unfinished,
+        "audience": documents.broker.audience,
+        "documents": {
+            "directory": str(documents.directory.resolve()),
+            "digest": documents.digest,
+            "files": len(documents.files),
+            "warnings": [str(warning) for warning in documents.warnings],
+            "problems": [str(one) for one in problem.problems] if problem else [],
+        },
+        "trail": {"log": parts.store.trail.log, "records": head.size, "root": head.root().hex()},
+        "agents": len(documents.registry.agents),
+        "tools": sum(1 for _ in documents.catalog),
+        "connectors": sorted(documents.connections),
+        "grants": {grant.connector: grant.status for grant in parts.vault.grants() if grant.status != "revoked"},
+        "trust_domains": {
+            name: {
+                "development": domain.development,
+                "environment": domain.environment,
+                "keys": len(bundle.keys) if (bundle := parts.trust.find(name)) else None,
+                "age_seconds": int(now - bundle.fetched_at) if bundle and bundle.fetched_at else None,
+            }
+            for name, domain in documents.trust_domains.items()
+        },
+    }
+
+
+def serving(parts: Parts, http: str, agents_socket: Path, operators_socket: Path) -> Serving:
+    """Return what is said once every door is open."""
+    return Serving(
+        http=http,
+        agents_socket=agents_socket.absolute(),
+        operators_socket=operators_socket.absolute(),
+        documents=parts.documents.current,
+        development=parts.options.development,
+        records=parts.store.commits.values[parts.store.trail.HEAD].size,
+        unfinished=parts.unfinished,
+        grants={grant.connector: grant.status for grant in parts.vault.grants() if grant.status != "revoked"},
+    )

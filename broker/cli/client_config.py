@@ -1,0 +1,71 @@
+"""`aam client-config`."""
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from broker.cli.daemon import HERE, Directory, agents_socket
+from broker.cli.dev import find_agent
+from broker.cli.output import AsJson, console, fail, plain, print_json, problems
+from broker.documents import Invalid, load
+
+app = typer.Typer(pretty_exceptions_enable=False)
+
+
+@app.command("client-config", epilog="Example: aam client-config finance-analyst --dir ./access")
+def client_config(
+    agent: Annotated[str, typer.Argument(help="The agent, by name or workload.")],
+    directory: Directory = HERE,
+    *,
+    token_file: Annotated[
+        Path | None, typer.Option(help="Prove the agent by a token file that a helper renews, not by the process.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print how common MCP clients connect as an agent, by the relay: no secret is in it, so it works tomorrow too."""
+    try:
+        snapshot = load(directory)
+    except Invalid as invalid:
+        fail(invalid, as_json=as_json)
+    found = find_agent(snapshot, agent)
+    command = [aam(), *relay_arguments(directory, found.name, token_file)]
+    if as_json:
+        print_json(mcp_servers(command))
+        return
+    if token_file is None and not found.selectors:
+        problems.print(
+            f"[yellow]{plain(found.name)} has no selectors, so no local process can be it without a token.[/yellow] "
+            "Give it selectors, or use --token-file."
+        )
+    console.print("[dim]# Claude Desktop, Cursor, Windsurf and others (mcpServers):[/dim]")
+    print_json(mcp_servers(command))
+    console.print("\n[dim]# VS Code (.vscode/mcp.json):[/dim]")
+    print_json({"servers": {"enterprise": {"type": "stdio", "command": command[0], "args": command[1:]}}})
+    console.print("\n[dim]# Claude Code:[/dim]")
+    console.print(f"claude mcp add enterprise -- {plain(shlex.join(command))}")
+    if token_file is not None:
+        helper = [aam(), "dev", "token", found.name, "--dir", str(directory.absolute())]
+        renewing = shlex.join([*helper, "--write", str(token_file.absolute()), "--renew"])
+        console.print("\n[dim]# Keep the token fresh (in production: spiffe-helper, or what is mounted):[/dim]")
+        console.print(plain(renewing))
+
+
+def relay_arguments(directory: Path, agent: str, token_file: Path | None) -> list[str]:
+    """Return the relay's arguments after the command itself."""
+    proof = ["--agent", agent] if token_file is None else ["--token-file", str(token_file.absolute())]
+    return ["stdio", "--socket", str(agents_socket(directory)), *proof]
+
+
+def mcp_servers(command: list[str]) -> dict[str, object]:
+    """Return the configuration that most clients read."""
+    return {"mcpServers": {"enterprise": {"command": command[0], "args": command[1:]}}}
+
+
+def aam() -> str:
+    """Return how to start this program from anywhere."""
+    beside = Path(sys.executable).with_name("aam")
+    return str(beside) if beside.exists() else shutil.which("aam") or "aam"

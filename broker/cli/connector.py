@@ -1,0 +1,84 @@
+"""`aam connector`."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from broker.cli.daemon import HERE, Daemon, Directory, quoted
+from broker.cli.output import PROBLEM, AsJson, console, fail, plain, print_json
+from broker.errors import Refusal
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Fetch and pin what a service says of itself.",
+    epilog="Example: aam connector snapshot salesforce",
+)
+
+
+@app.callback()
+def _group() -> None:
+    """Fetch and pin what a service says of itself."""
+
+
+@app.command(epilog="Example: aam connector snapshot salesforce --approve")
+def snapshot(
+    name: Annotated[str, typer.Argument(help="The connector's name, as in its document.")],
+    directory: Directory = HERE,
+    *,
+    approve: Annotated[bool, typer.Option("--approve", help="Pin what was fetched without asking.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch a service's description through its own grant, show what would change, and pin it on approval."""
+    try:
+        daemon = Daemon(directory)
+        path = f"/v1/connectors/{quoted(name)}/snapshot"
+        found = daemon.post(path)
+        changes = list(differences(found["pinned"], found["fetched"]))
+        pinned = False
+        if not as_json:
+            _show(changes)
+        if changes and (approve or (not as_json and typer.confirm("Pin it?"))):
+            daemon.put(path, {"sha256": found["sha256"]})
+            pinned = True
+    except Refusal as refusal:
+        fail(refusal, as_json=as_json)
+    if as_json:
+        print_json({"changes": changes, "sha256": found["sha256"], "pinned": pinned})
+    elif changes:
+        console.print("[green]pinned[/green]" if pinned else "not pinned: nothing has changed")
+    raise typer.Exit(PROBLEM if changes and not pinned else 0)
+
+
+def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
+    """Yield what stands differently, as `+ path`, `- path` or `~ path: old -> new`."""
+    if old == new:
+        return
+    old, new = _by_name(old), _by_name(new)
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in sorted(old.keys() | new.keys()):
+            place = f"{path}.{key}" if path else str(key)
+            if key not in new:
+                yield f"- {place}"
+            elif key not in old:
+                yield f"+ {place}"
+            else:
+                yield from differences(old[key], new[key], place)
+    else:
+        yield f"~ {path}: {old!r} -> {new!r}"
+
+
+def _by_name(value: Any) -> Any:
+    """Compare lists of named things by name, whatever their order."""
+    if isinstance(value, list) and value and all(isinstance(one, Mapping) and "name" in one for one in value):
+        return {one["name"]: one for one in value}
+    return value
+
+
+def _show(changes: list[str]) -> None:
+    if not changes:
+        console.print("[green]Nothing has changed[/green] since it was pinned.")
+    for change in changes:
+        colour = {"+": "green", "-": "red"}.get(change[0], "yellow")
+        console.print(f"[{colour}]{plain(change)}[/{colour}]")

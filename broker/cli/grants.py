@@ -1,0 +1,106 @@
+"""`aam grants`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from broker.cli.daemon import HERE, Daemon, Directory, quoted
+from broker.cli.output import MISUSE, AsJson, console, fail, plain, print_json, print_table, problems
+from broker.errors import Refusal
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Connect, test and revoke the accounts that the broker uses.",
+    epilog="Example: aam grants list --dir ./access",
+)
+
+Connector = Annotated[str, typer.Argument(help="The connector's name, as in its document.")]
+GrantName = Annotated[str, typer.Argument(help="The grant's id, or its connector's name.")]
+
+
+@app.command(
+    epilog="Example: aam grants add salesforce --client-id 3MVG9… --subject broker@example.com --key-file app.pem"
+)
+def add(
+    connector: Connector,
+    client_id: Annotated[str, typer.Option(help="The consumer key of the app at the service.")],
+    subject: Annotated[str, typer.Option(help="The user as whom the broker acts.")],
+    key_file: Annotated[
+        Path | None, typer.Option(help="The app's RSA private key (PEM); '-' reads it from stdin.")
+    ] = None,
+    directory: Directory = HERE,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Connect an account by JWT bearer (RFC 7523). The key is sealed in the vault and never comes out."""
+    key = _read_key(key_file)
+    try:
+        grant = Daemon(directory).post(
+            "/v1/grants",
+            {"connector": connector, "client_id": client_id, "subject": subject, "private_key": key},
+        )
+    except Refusal as refusal:
+        fail(refusal, as_json=as_json)
+    if as_json:
+        print_json(grant)
+    else:
+        console.print(
+            f"[green]Connected[/green] {plain(connector)} as {plain(subject)}. "
+            f"Try it: aam grants test {plain(connector)}"
+        )
+
+
+@app.command("list", epilog="Example: aam grants list --json")
+def list_grants(directory: Directory = HERE, *, as_json: AsJson = False) -> None:
+    """List the connected accounts; no secret is shown."""
+    try:
+        found = Daemon(directory).get("/v1/grants")
+    except Refusal as refusal:
+        fail(refusal, as_json=as_json)
+    if as_json:
+        print_json(found)
+        return
+    columns = ("connector", "kind", "subject", "status", "created", "id")
+    print_table(columns, ([grant[key] for key in columns] for grant in found), "No account is connected.")
+
+
+@app.command("test", epilog="Example: aam grants test salesforce")
+def try_grant(name: GrantName, directory: Directory = HERE, *, as_json: AsJson = False) -> None:
+    """Make a harmless real call with a grant."""
+    try:
+        found = Daemon(directory).post(f"/v1/grants/{quoted(name)}/test")
+    except Refusal as refusal:
+        fail(refusal, as_json=as_json)
+    if as_json:
+        print_json(found)
+    else:
+        console.print(f"[green]works[/green]: {plain(found['answer'])}")
+
+
+@app.command(epilog="Example: aam grants revoke salesforce")
+def revoke(name: GrantName, directory: Directory = HERE, *, as_json: AsJson = False) -> None:
+    """Forget a grant for good, and have its live tokens revoked at the service."""
+    try:
+        found = Daemon(directory).delete(f"/v1/grants/{quoted(name)}")
+    except Refusal as refusal:
+        fail(refusal, as_json=as_json)
+    if as_json:
+        print_json(found)
+    else:
+        console.print("[green]revoked[/green]")
+
+
+def _read_key(key_file: Path | None) -> str:
+    """Read the key from a file, stdin or a prompt: never from the command line, where others can see it."""
+    if key_file is not None and str(key_file) != "-":
+        try:
+            return key_file.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            problems.print(f"[red]The key file cannot be read:[/red] {plain(error)}")
+            raise typer.Exit(MISUSE) from None
+    if key_file is None and sys.stdin.isatty():
+        problems.print("Paste the private key (PEM), then press Ctrl-D:")
+    return sys.stdin.read()

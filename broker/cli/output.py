@@ -1,0 +1,68 @@
+"""What commands print: tables and sentences for people, JSON for programs; and how they end."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from broker.errors import Refusal
+
+PROBLEM = 1
+"""Exit status: something is wrong with what was looked at."""
+MISUSE = 2
+"""Exit status: the command was used wrongly."""
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+_WIDE = 240  # columns, where nobody's window is narrower
+
+
+def _console(*, stderr: bool) -> Console:
+    made = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not made.is_terminal:
+        made.width = _WIDE
+    return made
+
+
+console = _console(stderr=False)
+problems = _console(stderr=True)
+
+
+def plain(text: Any) -> str:
+    """Return text that came from elsewhere as it may be shown: no markup, no control characters."""
+    return escape("".join(character if character.isprintable() else "�" for character in str(text)))
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> None:
+    """Print rows under their columns, or the sentence `empty`."""
+    listed = [[plain("" if cell is None else cell) for cell in row] for row in rows]
+    if not listed:
+        console.print(empty)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in listed:
+        table.add_row(*row)
+    console.print(table)
+
+
+def fail(refusal: Refusal, *, as_json: bool, status: int = PROBLEM) -> NoReturn:
+    """Say why a command did not do its work, and end it."""
+    if as_json:
+        print_json({"code": refusal.code, "message": refusal.message, "detail": refusal.detail})
+    else:
+        problems.print(f"[red]{plain(refusal.message)}[/red] [dim]\\[{refusal.code}][/dim]")
+        if refusal.detail:
+            problems.print(f"  {plain(refusal.detail)}", style="dim")
+    raise typer.Exit(status)

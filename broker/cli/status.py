@@ -1,0 +1,48 @@
+"""`aam status`."""
+
+from typing import Any
+
+import typer
+
+from broker.cli.daemon import HERE, Daemon, Directory
+from broker.cli.output import PROBLEM, AsJson, console, fail, plain, print_json
+from broker.errors import Refusal
+
+app = typer.Typer(pretty_exceptions_enable=False)
+
+
+@app.command(epilog="Example: aam status --dir ./access")
+def status(directory: Directory = HERE, *, as_json: AsJson = False) -> None:
+    """Show what the running broker is doing; exit 1 if it cannot serve calls."""
+    try:
+        found: dict[str, Any] = Daemon(directory).get("/v1/status")
+    except Refusal as refusal:
+        fail(refusal, as_json=as_json)
+    if as_json:
+        print_json(found)
+    else:
+        _print(found)
+    raise typer.Exit(PROBLEM if found["trouble"] else 0)
+
+
+def _print(found: dict[str, Any]) -> None:
+    trouble = found["trouble"]
+    rows = {
+        "broker": f"{found['version']}, process {found['pid']}, up {found['uptime_seconds']} s",
+        "calls running": found["running_calls"],
+        "documents": f"{found['documents']['directory']}, digest {found['documents']['digest'][:12]}",
+        "agents, tools": f"{found['agents']} agents, {found['tools']} tools",
+        "grants": ", ".join(f"{name}: {state}" for name, state in found["grants"].items()) or "none",
+        "trust domains": ", ".join(
+            f"{name} ({domain['environment']}{', development' if domain['development'] else ''}, {domain['keys']} keys)"
+            for name, domain in found["trust_domains"].items()
+        ),
+        "trail": f"{found['trail']['log']}, {found['trail']['records']} records, root {found['trail']['root'][:16]}…",
+        "unfinished calls": len(found["unfinished_calls_found_at_start"]),
+    }
+    state = f"[red]{plain(trouble['status'])}[/red]" if trouble else "[green]serving[/green]"
+    console.print(f"The broker is {state}.")
+    for name, value in rows.items():
+        console.print(f"  [dim]{name:<16}[/dim] {plain(value)}")
+    for problem in found["documents"]["problems"]:
+        console.print(f"  [red]mistake[/red] on disk, not in force: {plain(problem)}")

@@ -1,0 +1,163 @@
+"""What a connector is, for those who write one.
+
+A connector is a value in one file: a name, the hosts that it may call, where the service's OAuth endpoints are, and
+`tools(document, snapshot)`, which lists what can be done. A tool's function gets one `ToolCall` and a `Session` that is
+already authorised; it never sees a token.
+"""
+
+import ipaddress
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from broker import errors
+from broker.egress import Limits, Response, Session
+
+__all__ = [
+    "Connector",
+    "ConnectorDocument",
+    "Emit",
+    "Endpoints",
+    "Response",
+    "Session",
+    "Tool",
+    "ToolCall",
+    "errors",
+]
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+Host = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?$")]
+HttpsUrl = Annotated[str, Field(pattern=r"^https://[^/@\s?#]+(/[^\s?#]*)?$")]
+
+
+def _network(text: str) -> str:
+    return str(ipaddress.ip_network(text))
+
+
+class ReachDocument(BaseModel):
+    """Where this connector's calls may go, beyond the hosts that the connector itself names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hosts: list[Host] = Field(default_factory=list, description="Further hosts, as host, host:port or *.domain.")
+    private_ranges: list[Annotated[str, AfterValidator(_network)]] = Field(
+        default_factory=list, description="Private address ranges that the hosts may resolve to; none unless named."
+    )
+    certificate_authority: str | None = Field(
+        default=None, description="PEM file, beside the documents, that replaces the system's trust for this connector."
+    )
+
+
+class LimitsDocument(BaseModel):
+    """Caps on this connector's calls."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    connect_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
+    total_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
+    request_bytes: Annotated[int, Field(gt=0, le=64 << 20)] = 1 << 20
+    response_bytes: Annotated[int, Field(gt=0, le=64 << 20)] = 4 << 20
+    connections: Annotated[int, Field(gt=0, le=1000)] = 100
+
+    def limits(self) -> Limits:
+        """Return them as egress takes them."""
+        return Limits(**self.model_dump())
+
+
+class OAuthDocument(BaseModel):
+    """Where tokens come from, where it differs from what the connector knows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    token_endpoint: HttpsUrl | None = None
+    revocation_endpoint: HttpsUrl | None = None
+    audience: HttpsUrl | None = Field(default=None, description="The `aud` of assertions.")
+
+
+class ConnectorDocument(BaseModel):
+    """`spec` of a `Connector` document."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")] = Field(
+        description="Which connector this is: the name it is installed under."
+    )
+    url: HttpsUrl = Field(description="The one URL under which the service is called.")
+    resources: Annotated[dict[Name, str], Field(min_length=1)] = Field(
+        description="What policies call a resource, and what the service calls it."
+    )
+    snapshot: str | None = Field(default=None, description="The pinned snapshot, a JSON file beside this document.")
+    oauth: OAuthDocument = Field(default_factory=OAuthDocument)
+    reach: ReachDocument = Field(default_factory=ReachDocument)
+    limits: LimitsDocument = Field(default_factory=LimitsDocument)
+    settings: dict[str, Any] = Field(default_factory=dict, description="What only this type of connector knows.")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where a service's OAuth endpoints are (RFC 8414 §2 names), and the audience of assertions made for them."""
+
+    token_endpoint: str
+    revocation_endpoint: str | None = None
+    audience: str | None = None
+
+
+Emit = Callable[[int, int | None], Coroutine[Any, Any, None]]
+"""Takes progress as it comes: how many, of how many if that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One permitted call: arguments that match the tool's input schema, and where to tell progress."""
+
+    arguments: Mapping[str, Any]
+    emit: Emit
+
+
+Run = Callable[[ToolCall, Session], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One action on one resource.
+
+    `output_schema` is what may leave: members that it does not declare are taken off the result. `run` is None for an
+    action that exists so that policies can speak of it, but that the connector does not perform yet.
+    """
+
+    resource: str
+    action: str
+    description: str
+    input_schema: Mapping[str, Any]
+    output_schema: Mapping[str, Any]
+    reads_only: bool
+    scopes: Sequence[str] = ()
+    run: Run | None = None
+
+
+class NoSettings(BaseModel):
+    """For connectors that have no settings of their own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Connector:
+    """What one type of service is, to the broker.
+
+    `tools` raises `ValueError` with words for the administrator where the document or snapshot does not fit.
+    `expired` tells whether a response means "renew the token and try again" (asked once a call). `describe` fetches
+    what the service says of itself, to be pinned; `probe` is a harmless call that shows whether a grant works.
+    """
+
+    name: str
+    hosts: Sequence[str]
+    endpoints: Endpoints
+    grant: Literal["jwt-bearer"]
+    tools: Callable[[ConnectorDocument, Any], Sequence[Tool]]
+    expired: Callable[[Response], bool]
+    probe: Callable[[Session, ConnectorDocument], Awaitable[str]]
+    describe: Callable[[Session, ConnectorDocument], Awaitable[Any]] | None = None
+    settings: type[BaseModel] = NoSettings

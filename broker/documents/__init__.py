@@ -1,0 +1,22 @@
+"""YAML documents in, one checked immutable snapshot out: loaded whole or not at all."""
+
+from broker.documents.check import load
+from broker.documents.models import API_VERSION, KINDS, BrokerDocument, CapsPart, schema
+from broker.documents.snapshot import Connection, FindConnector, Invalid, Snapshot
+from broker.documents.source import Problem
+from broker.documents.watch import Documents
+
+__all__ = [
+    "API_VERSION",
+    "KINDS",
+    "BrokerDocument",
+    "CapsPart",
+    "Connection",
+    "Documents",
+    "FindConnector",
+    "Invalid",
+    "Problem",
+    "Snapshot",
+    "load",
+    "schema",
+]

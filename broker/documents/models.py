@@ -1,0 +1,188 @@
+"""What each kind of document may hold."""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from broker.connector import ConnectorDocument
+from broker.identity import AgentDocument, TrustDomainDocument
+from broker.policy import AgentPolicyDocument
+
+API_VERSION = "access.envisionai.dev/v1"
+Role = Literal["admin", "approver", "auditor"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _listener(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    ipaddress.ip_address(host.strip("[]"))
+    if not 0 <= int(port) <= 65535:  # noqa: PLR2004 - the largest port
+        raise ValueError("no such port")
+    return text
+
+
+class TlsPart(_Part):
+    """The certificate (with its chain) and the private key, as PEM files."""
+
+    certificate: str
+    key: str
+
+
+class ListenPart(_Part):
+    """Where agents and operators connect. Paths are relative to the Broker document."""
+
+    http: Annotated[str, AfterValidator(_listener)] = Field(
+        default="127.0.0.1:8470", description="address:port for SSE and Streamable HTTP; port 0 takes a free one."
+    )
+    tls: TlsPart | None = None
+    behind_tls_proxy: bool = Field(
+        default=False, description="A proxy on this machine or network terminates TLS; only it may reach the listener."
+    )
+    hosts: list[str] = Field(
+        default_factory=list, description="Host headers to accept besides the listener's own, as host or host:port."
+    )
+    origins: list[str] = Field(default_factory=list, description="Origin headers to accept, as https://host.")
+    agents_socket: str = "run/agents.sock"
+    operators_socket: str = "run/operators.sock"
+    operators_group: str | None = Field(
+        default=None, description="A group whose members may reach the operators' socket; without it, only its owner."
+    )
+
+
+class FileKey(_Part):
+    """A file that only the broker's user may read; systemd's `LoadCredential` makes one."""
+
+    source: Literal["file"]
+    path: str
+
+    def where(self, base: Path) -> str:
+        """Return the file's whole path."""
+        return str(base / self.path)
+
+
+class KeyringKey(_Part):
+    """The operating system's keyring."""
+
+    source: Literal["keyring"]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "vault"
+
+    def where(self, _base: Path) -> str:
+        """Return the name under which the keyring holds it."""
+        return self.name
+
+
+class EnvironmentKey(_Part):
+    """An environment variable: whoever can read the process's environment can read it."""
+
+    source: Literal["environment"]
+    variable: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] = "AAM_VAULT_KEY"
+
+    def where(self, _base: Path) -> str:
+        """Return the variable's name."""
+        return self.variable
+
+
+class Operator(_Part):
+    """A person who may use the operators' socket: a user of this machine, and a role."""
+
+    user: Annotated[str, Field(min_length=1)]
+    role: Role
+
+
+class CapsPart(_Part):
+    """How much one caller may ask for."""
+
+    request_bytes: Annotated[int, Field(ge=1024, le=64 << 20)] = 1 << 20
+    argument_bytes: Annotated[int, Field(ge=64, le=16 << 20)] = 256 << 10
+    result_bytes: Annotated[int, Field(ge=1024, le=64 << 20)] = 1 << 20
+    calls_at_once: Annotated[int, Field(ge=1, le=10_000)] = 512
+    calls_at_once_per_agent: Annotated[int, Field(ge=1, le=10_000)] = 128
+    list_page: Annotated[int, Field(ge=1, le=1000)] = 200
+
+
+class BrokerDocument(_Part):
+    """`spec` of the one `Broker` document."""
+
+    log: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9./_-]{0,250}[a-z0-9])?$")] = Field(
+        description="The name of the trail's log, as a URL without a scheme; it stays for the life of the store."
+    )
+    audience: Annotated[str, Field(pattern=r"^\S{1,500}$")] = Field(
+        description="What tokens must be issued for: the URL of /mcp as agents reach it."
+    )
+    listen: ListenPart = Field(default_factory=ListenPart)
+    store: str = "data/broker.db"
+    key: Annotated[FileKey | KeyringKey | EnvironmentKey, Field(discriminator="source")]
+    operators: Annotated[list[Operator], Field(min_length=1)]
+    caps: CapsPart = Field(default_factory=CapsPart)
+
+
+class Metadata(_Part):
+    """A document's name, unique within its kind, and words for its readers."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,98}[a-z0-9])?$")]
+    description: str | None = None
+
+
+class _Document(_Part):
+    api_version: Literal["access.envisionai.dev/v1"] = Field(alias="apiVersion")
+    metadata: Metadata
+
+
+class Broker(_Document):
+    """The broker itself; there is exactly one, and changes to it need a restart."""
+
+    kind: Literal["Broker"]
+    spec: BrokerDocument
+
+
+class AgentPolicy(_Document):
+    """What one workload may do."""
+
+    kind: Literal["AgentPolicy"]
+    spec: AgentPolicyDocument
+
+
+class Agent(_Document):
+    """One registered agent."""
+
+    kind: Literal["Agent"]
+    spec: AgentDocument
+
+
+class TrustDomain(_Document):
+    """A trust domain whose identities are accepted."""
+
+    kind: Literal["TrustDomain"]
+    spec: TrustDomainDocument
+
+
+class Connector(_Document):
+    """A service that agents may use through the broker."""
+
+    kind: Literal["Connector"]
+    spec: ConnectorDocument
+
+    @model_validator(mode="after")
+    def _short_name(self) -> "Connector":
+        if not self.metadata.name.isidentifier() or len(self.metadata.name) > 31:  # noqa: PLR2004 - with a resource and an action it must fit a tool's name
+            raise ValueError("a connector's name is letters, digits and '_', 31 at most: it begins its tools' names")
+        return self
+
+
+KINDS: dict[str, type[_Document]] = {
+    kind.__name__: kind for kind in (Broker, AgentPolicy, Agent, TrustDomain, Connector)
+}
+
+
+def schema(kind: str) -> dict[str, Any]:
+    """Return the JSON Schema of one kind, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": kind,
+        **KINDS[kind].model_json_schema(by_alias=True),
+    }

@@ -1,0 +1,100 @@
+"""The documents as one checked, immutable whole: what every call of a moment is decided by."""
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from broker.catalog import Catalog, CatalogTool
+from broker.connector import Connector, ConnectorDocument
+from broker.documents.models import BrokerDocument
+from broker.documents.source import Problem
+from broker.egress import Limits, Reach
+from broker.errors import DocumentsInvalid
+from broker.identity import Registry, TrustBundle, TrustDomain
+from broker.policy import NO_POLICIES, AgentPolicies
+
+FindConnector = Callable[[str], Connector]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Connection:
+    """A configured connector: the service that one `Connector` document describes."""
+
+    name: str
+    connector: Connector
+    document: ConnectorDocument
+    reach: Reach
+    limits: Limits
+    authority: str | None
+    snapshot_file: Path | None
+    snapshot: Any
+
+    @property
+    def token_endpoint(self) -> str:
+        """Where its tokens come from."""
+        return self.document.oauth.token_endpoint or self.connector.endpoints.token_endpoint
+
+    @property
+    def revocation_endpoint(self) -> str | None:
+        """Where its tokens are revoked."""
+        return self.document.oauth.revocation_endpoint or self.connector.endpoints.revocation_endpoint
+
+    @property
+    def audience(self) -> str:
+        """The audience of assertions made for its token endpoint."""
+        return self.document.oauth.audience or self.connector.endpoints.audience or self.token_endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class TrustSource:
+    """Where a trust domain's bundle comes from: the bundle itself, or a URL with what is needed to fetch it."""
+
+    bundle: TrustBundle | None
+    url: str | None
+    authority: str | None
+    private: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+    stale_after: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """One checked set of documents. `digest` covers every file that it was read from; `files` has each one's."""
+
+    directory: Path
+    base: Path
+    """The Broker document's directory: its relative paths start here."""
+    digest: str
+    files: Mapping[str, str]
+    broker: BrokerDocument
+    broker_name: str
+    trust_domains: Mapping[str, TrustDomain]
+    trust_sources: Mapping[str, TrustSource]
+    registry: Registry
+    policies: Mapping[str, AgentPolicies]
+    policy_names: Mapping[str, tuple[str, ...]]
+    connections: Mapping[str, Connection]
+    catalog: Catalog
+    visible: Mapping[str, tuple[CatalogTool, ...]]
+    """What each registered agent may list, by workload."""
+    operators: Mapping[int, tuple[str, str]]
+    """(user, role) by user id."""
+    warnings: tuple[Problem, ...]
+
+    def policies_of(self, workload: str) -> AgentPolicies:
+        """Return the policies of a workload; none permit nothing."""
+        return self.policies.get(workload, NO_POLICIES)
+
+
+class Invalid(DocumentsInvalid):
+    """The documents have mistakes; 'aam check DIR' lists them all."""
+
+    code = ""  # the same refusal, with the list
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__(
+            f"The documents have {len(problems)} mistake{'s' * (len(problems) != 1)}; 'aam check DIR' lists them all.",
+            detail="; ".join(map(str, problems[:20])),
+        )
+        self.problems = problems

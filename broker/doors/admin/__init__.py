@@ -1,0 +1,93 @@
+"""The operators' door: HTTP on a Unix socket, whose peer's user decides who is asking and what they may ask.
+
+Every change names its actor in the trail.
+"""
+
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from broker.doors.admin import grants, registry, snapshots, trail
+from broker.doors.admin.operators import Handler, Needed, Operators
+from broker.errors import InternalError, OperatorRefusal, OperatorRequestInvalid, Refusal
+
+__all__ = ["Operators", "operators_app"]
+
+_STATUS = {"operator_unknown": 403, "operator_forbidden": 403, "not_found": 404, "already_exists": 409}
+
+
+def operators_app(operators: Operators) -> ASGIApp:
+    """Return everything that operators reach. Reading needs any role, changing needs admin."""
+    reading: dict[str, Handler] = {
+        "/v1/status": registry.status,
+        "/v1/agents": registry.agents,
+        "/v1/tools": registry.tools,
+        "/v1/grants": grants.grants,
+        "/v1/trail": trail.trail,
+        "/v1/trail/calls/{call_id}": trail.call,
+        "/v1/trail/export": trail.export,
+    }
+    changing: dict[tuple[str, str], Handler] = {
+        ("POST", "/v1/grants"): grants.add_grant,
+        ("POST", "/v1/grants/{name}/test"): grants.test_grant,
+        ("DELETE", "/v1/grants/{name}"): grants.revoke_grant,
+        ("POST", "/v1/connectors/{name}/snapshot"): snapshots.fetch_snapshot,
+        ("PUT", "/v1/connectors/{name}/snapshot"): snapshots.approve_snapshot,
+    }
+    app = Starlette(
+        routes=[
+            *(_route(operators, "GET", path, handler, "auditor") for path, handler in reading.items()),
+            *(_route(operators, method, path, handler, "admin") for (method, path), handler in changing.items()),
+        ],
+        exception_handlers={HTTPException: _not_a_route},
+    )
+    return PeerUser(app)
+
+
+class PeerUser:
+    """Puts the peer's user id, which the listener noted as the client's name, where the handlers look for it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; without a known peer, there is no operator."""
+        if scope["type"] == "http":
+            client = scope.get("client")
+            scope["aam.uid"] = int(client[0].removeprefix("uid:")) if client and client[0].startswith("uid:") else -1
+            await self._app(scope, receive, send)
+
+
+def _route(operators: Operators, method: str, path: str, handler: Handler, needed: Needed) -> Route:
+    async def endpoint(request: Request) -> Response:
+        try:
+            return await handler(operators, request, operators.actor(request.scope["aam.uid"], needed))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(map(str, first["loc"]))
+            return _refused(OperatorRequestInvalid(f"{place}: {first['msg']}" if place else str(first["msg"])))
+        except Refusal as refusal:
+            return _refused(refusal)
+        except Exception as error:  # noqa: BLE001 - an exception's own text may hold anything
+            return _refused(InternalError(detail=type(error).__name__))
+
+    return Route(path, endpoint, methods=[method])
+
+
+def _refused(refusal: Refusal) -> Response:
+    fallback = 400 if isinstance(refusal, OperatorRefusal) else 502
+    return JSONResponse(
+        {"code": refusal.code, "message": refusal.message, "detail": refusal.detail},
+        status_code=_STATUS.get(refusal.code, fallback),
+    )
+
+
+async def _not_a_route(_request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    return JSONResponse(
+        {"code": "operator_request_invalid", "message": "There is no such request.", "detail": None}, status_code=status
+    )

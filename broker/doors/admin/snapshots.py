@@ -1,0 +1,62 @@
+"""Snapshots: fetch what a service says of itself, and pin it once somebody has looked at it."""
+
+import asyncio
+import hashlib
+import json
+import os
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from broker.audit import Record
+from broker.doors.admin.operators import Operators, body
+from broker.errors import NotFound, OperatorRequestInvalid
+
+
+class Approval(BaseModel):
+    """The body of `PUT /v1/connectors/NAME/snapshot`: the digest of what was looked at."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+async def fetch_snapshot(operators: Operators, request: Request, actor: Record) -> Response:
+    """Fetch what the service says of itself, through the connector's own grant and egress, to be looked at."""
+    connection = operators.connection(request.path_params["name"])
+    if connection.connector.describe is None or connection.snapshot_file is None:
+        raise OperatorRequestInvalid(f"{connection.name} has no snapshot: its document names no file for one.")
+    session, credential = operators.session(connection)
+    with credential:
+        fetched = await connection.connector.describe(session, connection.document)
+        text = json.dumps(fetched, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+        digest = hashlib.sha256(text).hexdigest()
+        await operators.recorder.note(
+            "snapshot_fetched",
+            actor=actor,
+            connector=connection.name,
+            sha256=digest,
+            credential=credential.record(),
+        )
+    operators.fetched[connection.name] = text
+    return JSONResponse({"sha256": digest, "fetched": fetched, "pinned": connection.snapshot})
+
+
+async def approve_snapshot(operators: Operators, request: Request, actor: Record) -> Response:
+    """Pin exactly what was fetched and looked at."""
+    connection = operators.connection(request.path_params["name"])
+    wanted = Approval.model_validate_json(await body(request))
+    text = operators.fetched.get(connection.name)
+    if text is None or hashlib.sha256(text).hexdigest() != wanted.sha256 or connection.snapshot_file is None:
+        raise NotFound("This is not what was fetched last; fetch it again and look at it.")
+    await operators.recorder.note("snapshot_approved", actor=actor, connector=connection.name, sha256=wanted.sha256)
+    temporary = connection.snapshot_file.with_suffix(".new")
+    try:
+        await asyncio.to_thread(temporary.write_bytes, text)
+        await asyncio.to_thread(os.replace, temporary, connection.snapshot_file)
+    except OSError as error:
+        raise OperatorRequestInvalid(f"The broker cannot write {connection.snapshot_file}: {error.strerror}.") from None
+    del operators.fetched[connection.name]
+    return JSONResponse({"connector": connection.name, "pinned": str(connection.snapshot_file)})

@@ -1,0 +1,156 @@
+"""Streamable HTTP and what is served beside it: the bearer layer, resource metadata, health."""
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import mcp_types as types
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from broker.doors.entrance import Entrance
+from broker.doors.mcp.refusals import NOT_ADMITTED
+from broker.doors.mcp.sse import SseDoor
+from broker.errors import AgentBarred, ProofMalformed, Refusal, Unauthenticated
+from broker.identity import Proof
+from broker.pipeline import Transport
+
+METADATA_PATH = "/.well-known/oauth-protected-resource"  # RFC 9728 §3
+
+
+def agents_app(
+    streamable: StreamableHTTPSessionManager,
+    sse: SseDoor,
+    entrance: Entrance,
+    security: TransportSecuritySettings,
+    audience: str,
+    ready: Callable[[], Mapping[str, Any] | None],
+) -> ASGIApp:
+    """Return everything that agents reach over HTTP. `ready` returns None, or what keeps the broker from serving."""
+    metadata = {"resource": audience, "bearer_methods_supported": ["header"], "resource_name": "Agent Access Manager"}
+
+    async def protected_resource(_request: Request) -> Response:
+        return JSONResponse(metadata)
+
+    async def health(_request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readiness(_request: Request) -> Response:
+        trouble = ready()
+        return JSONResponse(trouble or {"status": "ok"}, status_code=503 if trouble else 200)
+
+    def admitted(app: ASGIApp, transport: Transport) -> "Admitted":
+        return Admitted(app, entrance, transport, _challenge(audience))
+
+    app = Starlette(
+        routes=[
+            Route("/mcp", admitted(streamable.handle_request, "streamable-http")),
+            Route("/sse", admitted(sse.open, "sse"), methods=["GET"]),
+            Mount("/messages/", admitted(sse.post, "sse")),
+            Route(METADATA_PATH, protected_resource),
+            Route(METADATA_PATH + "/mcp", protected_resource),
+            Route(METADATA_PATH + "/sse", protected_resource),
+            Route("/healthz", health),
+            Route("/readyz", readiness),
+        ]
+    )
+    return HostChecked(app, security)
+
+
+class HostChecked:
+    """Refuses foreign Host and Origin headers on every path, so that a web page cannot reach a local broker."""
+
+    def __init__(self, app: ASGIApp, security: TransportSecuritySettings) -> None:
+        self._app = app
+        self._security = TransportSecurityMiddleware(security)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            return
+        refused = await self._security.validate_request(Request(scope))
+        await (refused or self._app)(scope, receive, send)
+
+
+class Admitted:
+    """Lets a request through once its bearer token has proved an agent that may call; 401 or 403 otherwise."""
+
+    def __init__(
+        self, app: Callable[[Scope, Receive, Send], Any], entrance: Entrance, transport: Transport, challenge: str
+    ) -> None:
+        self._app = app
+        self._entrance = entrance
+        self._transport: Transport = transport
+        self._challenge = challenge
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        source = scope["client"][0] if scope.get("client") else "unknown"
+        try:
+            caller = await self._entrance.admit(Proof(token=_bearer(scope)), self._transport, source)
+        except Unauthenticated as refusal:
+            await self._unauthorized(refusal)(scope, receive, send)
+        except AgentBarred as refusal:
+            await _error(refusal, 403)(scope, receive, send)
+        else:
+            scope["user"] = _principal(caller.identity.spiffe_id, caller.identity.trust_domain)
+            scope["aam.caller"] = caller
+            await self._app(scope, receive, send)
+
+    def _unauthorized(self, refusal: Unauthenticated) -> Response:
+        """RFC 6750 §3.1: without a token, no error code."""
+        challenge = self._challenge
+        if refusal.code != "proof_missing":
+            challenge += f', error="invalid_token", error_description="{refusal.code}"'
+        response = _error(refusal, 401)
+        response.headers["WWW-Authenticate"] = challenge
+        return response
+
+
+def _bearer(scope: Scope) -> str | None:
+    """Return the token of the one Authorization header; None if there is no header."""
+    given: list[bytes] = [value for name, value in scope["headers"] if name == b"authorization"]
+    if not given:
+        return None
+    scheme, _, token = given[0].decode("latin-1").partition(" ")
+    if len(given) > 1 or scheme.lower() != "bearer" or not token:
+        raise ProofMalformed("Exactly one header is expected: 'Authorization: Bearer <JWT-SVID>'.")
+    return token
+
+
+@functools.lru_cache(maxsize=4096)
+def _principal(spiffe_id: str, trust_domain: str) -> AuthenticatedUser:
+    """Name the principal for the SDK, which binds sessions to it; the token itself stays out."""
+    return AuthenticatedUser(
+        AccessToken(
+            token="",
+            client_id=spiffe_id,
+            scopes=[],
+            subject=spiffe_id,
+            claims={"iss": f"spiffe://{trust_domain}"},
+        )
+    )
+
+
+def _challenge(audience: str) -> str:
+    parts = urlsplit(audience)
+    return f'Bearer resource_metadata="{parts.scheme}://{parts.netloc}{METADATA_PATH}{parts.path}"'
+
+
+def _error(refusal: Refusal, status: int) -> Response:
+    body = types.JSONRPCError(
+        jsonrpc="2.0",
+        id=None,
+        error=types.ErrorData(code=NOT_ADMITTED, message=refusal.message, data={"code": refusal.code}),
+    )
+    text = json.dumps({**body.model_dump(mode="json", by_alias=True, exclude_none=True), "id": None})
+    return Response(text, status_code=status, media_type="application/json")

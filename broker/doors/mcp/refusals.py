@@ -1,0 +1,39 @@
+"""Refusals in MCP's words: which are protocol errors, which are results that an agent can act on."""
+
+import mcp_types as types
+from mcp.shared.exceptions import MCPError
+
+from broker.errors import AgentBarred, Refusal, Unauthenticated, UnknownTool
+
+META = "dev.envisionai.access/"
+"""Prefix of our keys in `_meta`."""
+
+NOT_ADMITTED = -32001  # JSON-RPC 2.0 §5.1 leaves -32000 to -32099 to servers
+
+
+def as_error(refusal: Refusal) -> MCPError:
+    """Return the protocol error for a refusal that is one."""
+    code = NOT_ADMITTED if isinstance(refusal, Unauthenticated | AgentBarred) else types.INVALID_PARAMS
+    return MCPError(code, refusal.message, data=_facts(refusal))
+
+
+def as_result(refusal: Refusal) -> types.CallToolResult:
+    """Return a refusal as a tool's result, or raise it if it is a protocol error.
+
+    Never in `structuredContent`: some clients check that against the tool's output schema even for errors.
+    """
+    if isinstance(refusal, UnknownTool | Unauthenticated | AgentBarred):
+        raise as_error(refusal) from None
+    text = f"{refusal.message} [{refusal.code}]"
+    return types.CallToolResult(
+        content=[types.TextContent(type="text", text=text)],
+        is_error=True,
+        _meta={META + name: value for name, value in _facts(refusal).items()},
+    )
+
+
+def _facts(refusal: Refusal) -> dict[str, str]:
+    facts = {"code": refusal.code}
+    if refusal.call_id is not None:
+        facts["call_id"] = refusal.call_id
+    return facts

@@ -1,0 +1,136 @@
+"""Listing and calling tools: what MCP asks for, translated for the pipeline and back."""
+
+import base64
+import binascii
+import functools
+import logging
+from typing import Any
+
+import mcp_types as types
+import msgspec
+from mcp.server import CacheHint, Server, ServerRequestContext
+from mcp.shared.exceptions import MCPError
+
+import broker
+from broker.catalog import CatalogTool
+from broker.documents import Documents, Snapshot
+from broker.doors.entrance import Caller
+from broker.doors.mcp.refusals import META, as_result
+from broker.errors import InternalError, Refusal
+from broker.pipeline import Origin, Pipeline, Request
+
+logger = logging.getLogger(__name__)
+
+Context = ServerRequestContext[Any, Any]
+
+_INSTRUCTIONS = (
+    "Each tool acts on an enterprise service under your own identity and policies. "
+    "A refused call says why, with a code in square brackets, and what would be permitted instead."
+)
+
+
+class McpServer:
+    """The SDK's low-level server over the pipeline; one serves every transport and both protocol eras."""
+
+    def __init__(self, documents: Documents, pipeline: Pipeline) -> None:
+        self._documents = documents
+        self._pipeline = pipeline
+        self.sdk: Server[Any] = Server(
+            "agent-access-manager",
+            version=broker.__version__,
+            title="Agent Access Manager",
+            instructions=_INSTRUCTIONS,
+            on_list_tools=self._list_tools,
+            on_call_tool=self._call_tool,
+            cache_hints={"tools/list": CacheHint(ttl_ms=0, scope="private")},
+            # no tool asks for Mcp-Param-* headers, so the SDK need not list the tools before each call
+            get_tool_input_schema=lambda _name: None,
+        )
+
+    async def _list_tools(self, context: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
+        documents = self._documents.current
+        tools = documents.visible.get(caller_of(context).identity.spiffe_id, ())
+        start = _start(params.cursor if params else None, documents)
+        stop = start + documents.broker.caps.list_page
+        return types.ListToolsResult(
+            tools=[_definition(tool) for tool in tools[start:stop]],
+            next_cursor=_cursor(stop, documents) if stop < len(tools) else None,
+        )
+
+    async def _call_tool(self, context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+        async def emit(done: int, total: int | None) -> None:
+            await context.session.report_progress(done, total)
+
+        try:
+            request = Request(
+                caller_of(context).identity, params.name, params.arguments or {}, _origin(context, caller_of(context))
+            )
+            answer = await self._pipeline.call(request, emit)
+        except Refusal as refusal:
+            logger.info("call refused", extra={"code": refusal.code, "call_id": refusal.call_id})
+            return as_result(refusal)
+        except MCPError:
+            raise
+        except Exception as error:  # noqa: BLE001 - nothing that an exception says may reach an agent
+            logger.error("the MCP door failed", extra={"exception": type(error).__name__})  # noqa: TRY400 - no traceback
+            return as_result(InternalError())
+        return types.CallToolResult(
+            content=[types.TextContent(type="text", text=answer.text.decode())],
+            structured_content=msgspec.json.decode(answer.text),
+            _meta={META + "call_id": answer.call_id},
+        )
+
+
+def caller_of(context: Context) -> Caller:
+    """Return the caller of this one message, as its transport noted it."""
+    if isinstance(context.request, Caller):
+        return context.request
+    caller: Caller = context.request.scope["aam.caller"]  # type: ignore[union-attr]
+    return caller
+
+
+def _origin(context: Context, caller: Caller) -> Origin:
+    params = context.session.client_params
+    meta: Any = context.meta or {}
+    traceparent = meta.get("traceparent")
+    return Origin(
+        transport=caller.transport,
+        source=caller.source,
+        client=params.client_info.name if params else None,
+        client_version=params.client_info.version if params else None,
+        protocol=context.protocol_version,
+        traceparent=traceparent if isinstance(traceparent, str) else None,
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _definition(tool: CatalogTool) -> types.Tool:
+    return types.Tool(
+        name=tool.name,
+        description=tool.tool.description,
+        input_schema=dict(tool.tool.input_schema),
+        output_schema=dict(tool.tool.output_schema),
+        annotations=types.ToolAnnotations(
+            read_only_hint=tool.tool.reads_only,
+            destructive_hint=not tool.tool.reads_only,
+            open_world_hint=True,
+        ),
+        _meta={META + "resource": tool.resource, META + "action": tool.action},
+    )
+
+
+def _cursor(start: int, documents: Snapshot) -> str:
+    return base64.urlsafe_b64encode(f"{start}:{documents.digest[:16]}".encode()).decode()
+
+
+def _start(cursor: str | None, documents: Snapshot) -> int:
+    """Read a cursor; one of another set of documents would skip or repeat tools, so it is refused."""
+    if cursor is None:
+        return 0
+    try:
+        start, _, digest = base64.urlsafe_b64decode(cursor).decode().partition(":")
+        if digest == documents.digest[:16] and start.isdecimal():
+            return int(start)
+    except (binascii.Error, ValueError):
+        pass
+    raise MCPError(types.INVALID_PARAMS, "This cursor is no longer valid; list the tools from the start.")

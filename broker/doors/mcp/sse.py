@@ -1,0 +1,38 @@
+"""SSE: a stream for what the server says, POSTs for what the client says; each POST proves itself anew.
+
+The transport is deprecated in MCP 2026-07-28 and still spoken by many clients.
+"""
+
+import anyio
+from mcp.server.sse import SseServerTransport
+from starlette.types import Receive, Scope, Send
+
+from broker.doors.mcp.server import McpServer
+
+
+class SseDoor:
+    """The two endpoints of the transport. The SDK binds a stream to the principal that opened it."""
+
+    def __init__(self, server: McpServer, request_bytes: int) -> None:
+        self._server = server.sdk
+        self._transport = SseServerTransport("/messages/", max_request_body_size=request_bytes)
+        self._streams: set[anyio.CancelScope] = set()
+
+    async def open(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one stream until the client leaves or it is cut."""
+        with anyio.CancelScope() as cut:
+            self._streams.add(cut)
+            try:
+                async with self._transport.connect_sse(scope, receive, send) as (reading, writing):
+                    await self._server.run(reading, writing, self._server.create_initialization_options())
+            finally:
+                self._streams.discard(cut)
+
+    async def post(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take one message for an open stream."""
+        await self._transport.handle_post_message(scope, receive, send)
+
+    def cut(self) -> None:
+        """End every open stream."""
+        for stream in list(self._streams):
+            stream.cancel()

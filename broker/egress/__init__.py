@@ -1,0 +1,12 @@
+"""The only way out: allowed hosts, address ranges, no redirects, caps on size and time, the Authorization header.
+
+A connector gets a `Session`: bound to one base URL, already authorised for one grant, for one attempt. The token is
+written at the last moment, here, and nothing that is handed back (responses, errors) holds it.
+"""
+
+from broker.egress.client import Client, Egress, Limits, Response
+from broker.egress.reach import Reach
+from broker.egress.secret import Secret
+from broker.egress.session import Authorization, Session
+
+__all__ = ["Authorization", "Client", "Egress", "Limits", "Reach", "Response", "Secret", "Session"]

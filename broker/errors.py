@@ -1,0 +1,400 @@
+"""Every refusal and its stable code.
+
+A refusal has a *message* for whoever asked, which says what to do, and a *detail* for the operator, which never reaches
+an agent. The docstring of a class is its message when none is given. `docs/errors.md` has a heading for each code.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+
+class Refusal(Exception):  # noqa: N818 - refusing is what we do; an Error suffix would hide it
+    """The broker refused."""
+
+    code: ClassVar[str] = ""
+
+    def __init__(self, message: str | None = None, *, detail: str | None = None, **facts: Any) -> None:
+        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.detail = detail
+        self.facts: Mapping[str, Any] = facts
+        self.call_id: str | None = None
+        super().__init__(self.message)
+
+
+def codes(family: type[Refusal] = Refusal) -> Iterator[type[Refusal]]:
+    """Every refusal of a family that has a code, in the order in which they are defined."""
+    for kind in family.__subclasses__():
+        if kind.__dict__.get("code"):
+            yield kind
+        yield from codes(kind)
+
+
+# --- Who calls -------------------------------------------------------------------------------------------------------
+
+
+class Unauthenticated(Refusal):
+    """The caller did not prove which agent it is."""
+
+
+class ProofMissing(Unauthenticated):
+    """Send a JWT-SVID as 'Authorization: Bearer <token>', or connect through 'aam stdio'."""
+
+    code = "proof_missing"
+
+
+class ProofMalformed(Unauthenticated):
+    """The token is not a JWT-SVID as the SPIFFE standard writes it."""
+
+    code = "proof_malformed"
+
+
+class ProofExpired(Unauthenticated):
+    """The token has expired; fetch a new one and send the request again."""
+
+    code = "proof_expired"
+
+
+class ProofNotYetValid(Unauthenticated):
+    """The token is not valid yet; compare the clocks of the issuer and the broker."""
+
+    code = "proof_not_yet_valid"
+
+
+class ProofLivesTooLong(Unauthenticated):
+    """The token lives longer than this broker accepts; ask for a shorter lifetime."""
+
+    code = "proof_lives_too_long"
+
+
+class ProofForAnotherAudience(Unauthenticated):
+    """The token was issued for another audience; request one for this broker's audience."""
+
+    code = "proof_for_another_audience"
+
+
+class ProofUntrusted(Unauthenticated):
+    """No key that this broker trusts has signed the token."""
+
+    code = "proof_untrusted"
+
+
+class PeerUnknown(Unauthenticated):
+    """No registered agent has selectors that match this local process."""
+
+    code = "peer_unknown"
+
+
+class PeerAmbiguous(Unauthenticated):
+    """Several agents match this local process; name one with 'aam stdio --agent NAME'."""
+
+    code = "peer_ambiguous"
+
+
+class DevelopmentOnly(Unauthenticated):
+    """This trust domain is for development; start the broker with 'aam serve --development' to let its agents in."""
+
+    code = "development_only"
+
+
+class SessionOfAnother(Unauthenticated):
+    """This connection belongs to another identity; open a new one."""
+
+    code = "session_of_another"
+
+
+class AgentBarred(Refusal):
+    """The agent is known for what it is, and may not call."""
+
+
+class AgentUnregistered(AgentBarred):
+    """No agent is registered for this workload identity; ask an administrator to register it."""
+
+    code = "agent_unregistered"
+
+
+class AgentSuspended(AgentBarred):
+    """This agent is suspended; its owner or an administrator can say why."""
+
+    code = "agent_suspended"
+
+
+class AgentRetired(AgentBarred):
+    """This agent is retired."""
+
+    code = "agent_retired"
+
+
+class AgentExpired(AgentBarred):
+    """This agent's registration has run out; its owner must renew it."""
+
+    code = "agent_expired"
+
+
+# --- What it asks for ------------------------------------------------------------------------------------------------
+
+
+class UnknownTool(Refusal):
+    """There is no such tool for this agent; list the tools to see which there are."""
+
+    code = "unknown_tool"
+
+
+class AccessDenied(Refusal):
+    """The agent's policies do not permit this action."""
+
+    code = "access_denied"
+
+
+class InvalidArguments(Refusal):
+    """The arguments do not match the tool's input schema."""
+
+    code = "invalid_arguments"
+
+
+class ArgumentsTooLarge(Refusal):
+    """The arguments are larger than this broker accepts; send less in one call."""
+
+    code = "arguments_too_large"
+
+
+class ActionNotBuilt(Refusal):
+    """This connector names the action so that policies can speak of it, but does not perform it yet."""
+
+    code = "action_not_built"
+
+
+class TooManyCalls(Refusal):
+    """Too many calls are running at once; wait for one to end, then try again."""
+
+    code = "too_many_calls"
+
+
+class Draining(Refusal):
+    """The broker is shutting down; connect again in a moment."""
+
+    code = "draining"
+
+
+# --- Credentials -----------------------------------------------------------------------------------------------------
+
+
+class GrantUnavailable(Refusal):
+    """No account is connected for this service; an administrator can add one with 'aam grants add'."""
+
+    code = "grant_unavailable"
+
+
+class ReauthorizationNeeded(Refusal):
+    """The service no longer honours the connected account; an administrator must connect it again."""
+
+    code = "reauthorization_needed"
+
+
+class GrantMisplaced(Refusal):
+    """The stored account belongs to another connector or another host and is not used here."""
+
+    code = "grant_misplaced"
+
+
+class VaultUnreadable(Refusal):
+    """The stored account cannot be opened; an administrator must look at the vault."""
+
+    code = "vault_unreadable"
+
+
+# --- The outside -----------------------------------------------------------------------------------------------------
+
+
+class Upstream(Refusal):
+    """The service behind the tool did not do what was asked."""
+
+
+class EgressDenied(Upstream):
+    """The call would leave for a place that this connector may not reach."""
+
+    code = "egress_denied"
+
+
+class UpstreamUnreachable(Upstream):
+    """The service cannot be reached; try again later."""
+
+    code = "upstream_unreachable"
+
+
+class UpstreamTimeout(Upstream):
+    """The service did not answer in time. Whether it acted is unknown; check before you repeat a change."""
+
+    code = "upstream_timeout"
+
+
+class UpstreamInterrupted(Upstream):
+    """The connection broke after the request was sent. Whether the service acted is unknown."""
+
+    code = "upstream_interrupted"
+
+
+class UpstreamRedirected(Upstream):
+    """The service answered with a redirect, which the broker never follows."""
+
+    code = "upstream_redirected"
+
+
+class UpstreamTooLarge(Upstream):
+    """The service's answer is larger than the broker takes; ask for less."""
+
+    code = "upstream_too_large"
+
+
+class UpstreamMalformed(Upstream):
+    """The service's answer could not be understood."""
+
+    code = "upstream_malformed"
+
+
+class UpstreamUnauthorized(Upstream):
+    """The service refused the broker's credential; an administrator must look at the grant."""
+
+    code = "upstream_unauthorized"
+
+
+class UpstreamForbidden(Upstream):
+    """The connected account may not do this at the service."""
+
+    code = "upstream_forbidden"
+
+
+class UpstreamNotFound(Upstream):
+    """The service has no such record."""
+
+    code = "upstream_not_found"
+
+
+class UpstreamRejected(Upstream):
+    """The service rejected the request as invalid."""
+
+    code = "upstream_rejected"
+
+
+class UpstreamBusy(Upstream):
+    """The service's rate or usage limit is reached; wait before trying again."""
+
+    code = "upstream_busy"
+
+
+class UpstreamFailed(Upstream):
+    """The service failed; try again later."""
+
+    code = "upstream_failed"
+
+
+# --- What comes back -------------------------------------------------------------------------------------------------
+
+
+class ResultTooLarge(Refusal):
+    """The result is larger than this broker releases; ask for fewer fields or records."""
+
+    code = "result_too_large"
+
+
+class LeakBlocked(Refusal):
+    """The result held credential material and was withheld; an administrator has been told."""
+
+    code = "leak_blocked"
+
+
+class AuditUnavailable(Refusal):
+    """The broker cannot record calls at the moment and therefore makes none; try again later."""
+
+    code = "audit_unavailable"
+
+
+class InternalError(Refusal):
+    """The broker failed; an administrator can find the call by its id."""
+
+    code = "internal_error"
+
+
+# --- Operators -------------------------------------------------------------------------------------------------------
+
+
+class OperatorRefusal(Refusal):
+    """An operator's request was refused."""
+
+
+class OperatorUnknown(OperatorRefusal):
+    """This user is not an operator of the broker; name it under 'operators' in the Broker document."""
+
+    code = "operator_unknown"
+
+
+class OperatorForbidden(OperatorRefusal):
+    """This operator's role does not allow the request."""
+
+    code = "operator_forbidden"
+
+
+class OperatorRequestInvalid(OperatorRefusal):
+    """The request is not one that the operators' door understands."""
+
+    code = "operator_request_invalid"
+
+
+class NotFound(OperatorRefusal):
+    """There is no such thing."""
+
+    code = "not_found"
+
+
+class AlreadyExists(OperatorRefusal):
+    """There is one already."""
+
+    code = "already_exists"
+
+
+# --- Starting --------------------------------------------------------------------------------------------------------
+
+
+class CannotStart(Refusal):
+    """The broker does not start."""
+
+
+class DocumentsInvalid(CannotStart):
+    """The documents have mistakes; 'aam check DIR' lists them all."""
+
+    code = "documents_invalid"
+
+
+class StoreInUse(CannotStart):
+    """Another broker is using this store; stop it first."""
+
+    code = "store_in_use"
+
+
+class StoreUnusable(CannotStart):
+    """The store cannot be opened or is not what it was when it was closed."""
+
+    code = "store_unusable"
+
+
+class KeyUnavailable(CannotStart):
+    """The key-encryption key cannot be read from its configured source."""
+
+    code = "key_unavailable"
+
+
+class KeyMismatch(CannotStart):
+    """The key-encryption key is not the one that sealed this store."""
+
+    code = "key_mismatch"
+
+
+class ListenerRefused(CannotStart):
+    """A listener cannot be opened as configured."""
+
+    code = "listener_refused"
+
+
+class DaemonUnreachable(Refusal):
+    """No broker answers on the operators' socket; start one with 'aam serve DIR'."""
+
+    code = "daemon_unreachable"

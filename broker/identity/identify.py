@@ -1,0 +1,66 @@
+"""From what a caller presents to who it is: one entry for every door."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from broker.errors import PeerAmbiguous, PeerUnknown, ProofMissing
+from broker.identity.bundle import TrustStore
+from broker.identity.peer import Peer
+from broker.identity.registry import Registry, TrustDomain
+from broker.identity.svid import SvidVerifier
+from broker.identity.workload import SpiffeId, WorkloadIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a caller presents: a token, or (on the agents' socket only) the process that it is.
+
+    `agent` is a wish: where several agents share one local user, which of them this process is.
+    """
+
+    token: str | None = None
+    peer: Peer | None = None
+    agent: str | None = None
+
+
+class Identifier:
+    """Verifies proofs against the trust domains and registry in force, which it reads anew each time."""
+
+    def __init__(
+        self,
+        audience: str,
+        store: TrustStore,
+        registry: Callable[[], Registry],
+        domains: Callable[[], Mapping[str, TrustDomain]],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._svids = SvidVerifier(audience, store)
+        self._registry = registry
+        self._domains = domains
+        self._clock = clock
+
+    def identify(self, proof: Proof) -> WorkloadIdentity:
+        """Return who calls, or raise `Unauthenticated`. A token that fails is never replaced by a weaker proof."""
+        if proof.token is not None:
+            return self._svids.verify(proof.token, self._domains(), self._clock())
+        if proof.peer is not None:
+            return self._identify_peer(proof.peer, proof.agent)
+        raise ProofMissing
+
+    def _identify_peer(self, peer: Peer, wanted: str | None) -> WorkloadIdentity:
+        matching = self._registry().matching(peer.selectors)
+        if wanted is not None:
+            matching = [agent for agent in matching if wanted in {agent.name, agent.workload}]
+        if not matching:
+            raise PeerUnknown(detail=f"pid {peer.pid}, uid {peer.uid}")
+        if len(matching) > 1:
+            raise PeerAmbiguous(detail=f"{len(matching)} agents match uid {peer.uid}")
+        agent = matching[0]
+        return WorkloadIdentity(
+            spiffe_id=agent.workload,
+            trust_domain=SpiffeId.parse(agent.workload).trust_domain,
+            method="unix-peer",
+            assurance="peer",
+            proof=f"uid:{peer.uid},pid:{peer.pid}",
+        )

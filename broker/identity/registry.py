@@ -1,0 +1,134 @@
+"""The agent registry: whose agent a workload is, where it runs and whether it may call. And the trust domains."""
+
+import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from broker.errors import AgentExpired, AgentRetired, AgentSuspended, AgentUnregistered
+from broker.identity.workload import SpiffeId, WorkloadIdentity
+
+_SELECTOR = r"^unix:(uid:\d+|gid:\d+|user:\S+|group:\S+|path:/.+|sha256:[0-9a-f]{64})$"
+Status = Literal["active", "suspended", "retired"]
+Environment = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+Words = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def _workload(text: str) -> str:
+    return str(SpiffeId.parse(text))
+
+
+Workload = Annotated[str, AfterValidator(_workload)]
+
+
+class AgentDocument(BaseModel):
+    """`spec` of an `Agent` document."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    workload: Workload = Field(description="The SPIFFE ID under which the agent proves itself.")
+    owner: Words = Field(description="The person or group that answers for the agent.")
+    team: Words = Field(description="The team it belongs to.")
+    environment: Environment = Field(description="Must be the environment of its trust domain.")
+    deployment: Words = Field(description="Which deployment of it this is.")
+    status: Status = "active"
+    valid_until: datetime.datetime | None = Field(default=None, description="After this moment it may not call.")
+    selectors: Annotated[list[Annotated[str, Field(pattern=_SELECTOR)]], Field(max_length=16)] = Field(
+        default_factory=list,
+        description="What must all be true of a local process that calls through the agents' socket without a token.",
+    )
+
+    @model_validator(mode="after")
+    def _with_time_zone(self) -> "AgentDocument":
+        if self.valid_until is not None and self.valid_until.tzinfo is None:
+            raise ValueError("valid_until needs a time zone, for example 2027-01-31T00:00:00Z")
+        return self
+
+
+class BundleSource(BaseModel):
+    """Where a trust domain's keys come from: a file beside the documents, or an https URL (the `https_web` profile)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str | None = None
+    url: Annotated[str, Field(pattern=r"^https://[^/@\s]+(/\S*)?$")] | None = None
+    certificate_authority: str | None = Field(default=None, description="PEM file to trust for the URL.")
+    private_ranges: list[str] = Field(
+        default_factory=list, description="Private address ranges that the URL may resolve to."
+    )
+    stale_after_hours: Annotated[float, Field(gt=0, le=24 * 30)] = Field(
+        default=24, description="A fetched bundle that could not be renewed for this long is no longer trusted."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> "BundleSource":
+        if (self.file is None) == (self.url is None):
+            raise ValueError("name either a file or a url")
+        return self
+
+
+class TrustDomainDocument(BaseModel):
+    """`spec` of a `TrustDomain` document; its `metadata.name` is the trust domain."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    environment: Environment
+    bundle: BundleSource
+    development: bool = Field(
+        default=False, description="Its keys lie on a developer's disk; needs 'aam serve --development'."
+    )
+    longest_lifetime_seconds: Annotated[int, Field(ge=30, le=86400)] = Field(
+        default=3600, description="Tokens that live longer are refused."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TrustDomain:
+    """A trust domain as configured: which environment it stands for and how long its tokens may live (seconds)."""
+
+    name: str
+    environment: str
+    development: bool = False
+    longest_lifetime: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """One registry entry: the workload, and the people and place that answer for it."""
+
+    name: str
+    workload: str
+    owner: str
+    team: str
+    environment: str
+    deployment: str
+    status: Status = "active"
+    valid_until: datetime.datetime | None = None
+    selectors: frozenset[str] = frozenset()
+
+
+class Registry:
+    """The registered agents, by workload. Immutable; a change of documents brings a new one."""
+
+    def __init__(self, agents: Iterable[Agent]) -> None:
+        self.agents: Mapping[str, Agent] = MappingProxyType({agent.workload: agent for agent in agents})
+
+    def active(self, identity: WorkloadIdentity, now: datetime.datetime) -> Agent:
+        """Return the agent that the identity is, if it may call now; raise `AgentBarred` otherwise."""
+        agent = self.agents.get(identity.spiffe_id)
+        if agent is None:
+            raise AgentUnregistered
+        if agent.status == "suspended":
+            raise AgentSuspended
+        if agent.status == "retired":
+            raise AgentRetired
+        if agent.valid_until is not None and agent.valid_until <= now:
+            raise AgentExpired
+        return agent
+
+    def matching(self, selectors: frozenset[str]) -> list[Agent]:
+        """Return the agents all of whose selectors are among these; an agent without selectors never matches."""
+        return [agent for agent in self.agents.values() if agent.selectors and agent.selectors <= selectors]

@@ -1,0 +1,49 @@
+"""A workload's name, and the proof that it called."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal, Self
+
+_SPIFFE_ID = re.compile(r"spiffe://([a-z0-9._-]{1,255})((?:/[a-zA-Z0-9._-]+)+)")
+_LONGEST = 2048  # SPIFFE-ID §2.3: bytes that every implementation must support, and more than which none should make
+
+Method = Literal["jwt-svid", "unix-peer"]
+Assurance = Literal["attested", "peer", "development"]
+
+
+@dataclass(frozen=True, slots=True)
+class SpiffeId:
+    """`spiffe://<trust domain>/<path>`, as SPIFFE-ID §2 writes it; a workload always has a path."""
+
+    trust_domain: str
+    path: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the parsed ID; raise `ValueError` for anything that the standard does not allow."""
+        found = _SPIFFE_ID.fullmatch(text)  # fullmatch: '$' would let a trailing newline through
+        if found is None or len(text) > _LONGEST or {".", ".."} & set(found[2].split("/")):
+            raise ValueError("not a SPIFFE ID of a workload: spiffe://trust-domain/path")
+        return cls(found[1], found[2])
+
+    def __str__(self) -> str:
+        return f"spiffe://{self.trust_domain}{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadIdentity:
+    """A verified proof of which workload calls, and how it was proved.
+
+    `assurance` is `attested` for an SVID, `development` for an SVID of a trust domain whose keys lie about on a
+    developer's disk, and `peer` for "some process of this local user".
+    """
+
+    spiffe_id: str
+    trust_domain: str
+    method: Method
+    assurance: Assurance
+    proof: str
+    """What tells this proof from others in the trail: a digest of the token, or the peer's user and process."""
+    key_id: str | None = None
+    token_id: str | None = None
+    expires_at: float | None = None

@@ -1,0 +1,97 @@
+"""One call, start to end. Only this file knows the order."""
+
+import datetime
+
+from broker.budget import CallSlots
+from broker.catalog import CatalogTool
+from broker.connector import ToolCall
+from broker.documents import Documents, Snapshot
+from broker.egress import Egress, Session
+from broker.errors import ActionNotBuilt, ArgumentsTooLarge, Draining, InvalidArguments, UnknownTool
+from broker.pipeline.recording import Recorder, Story
+from broker.pipeline.request import Answer, Emit, Request
+from broker.pipeline.service import service_of
+from broker.policy import AccessRequest
+from broker.redact import Released, release
+from broker.vault import Vault
+
+
+class Pipeline:
+    """The policy enforcement point. Every door's calls go through `call`; there is no other way to a tool."""
+
+    def __init__(
+        self, documents: Documents, recorder: Recorder, slots: CallSlots, vault: Vault, egress: Egress
+    ) -> None:
+        self._documents = documents
+        self._recorder = recorder
+        self._slots = slots
+        self._vault = vault
+        self._egress = egress
+        self.draining = False
+
+    async def call(self, request: Request, emit: Emit) -> Answer:
+        """Make one call, or raise the `Refusal` that says why not.
+
+        *Requested* and *decided* are durable before anything happens; *finished* is enqueued whatever ends the call,
+        and the answer is released, or the refusal raised, only once it is durable.
+        """
+        documents = self._documents.current
+        async with self._recorder.recording(request, documents) as story:
+            # 1. Who: the door verified the proof; whether the agent may call at all is read now, not from the snapshot.
+            agent = story.by(self._documents.current.registry.active(request.identity, _now()))
+            if self.draining:
+                raise Draining
+
+            # 2. What: an agent knows only of resources that its policies mention.
+            policies = documents.policies_of(agent.workload)
+            tool = documents.catalog.find(request.tool)
+            if tool is None or not policies.mentions(tool.resource):
+                raise UnknownTool
+            access = AccessRequest(request.identity, tool.action, tool.resource)
+            story.on(tool)
+
+            # 3. What no rule could permit is denied before its arguments are looked at.
+            if not policies.could_permit(tool.resource, tool.action):
+                story.decided(policies.decide(access)).enforce(access)
+
+            # 4. The arguments: of a sane size, and as the tool's own schema says.
+            _check_size(story, documents)
+            tool.check(request.arguments)
+
+            # 5. Decide: a pure function of the policies and the request.
+            story.decided(policies.decide(access)).enforce(access)
+            if tool.tool.run is None:
+                raise ActionNotBuilt(f"{tool.resource} {tool.action} is permitted, but not built yet.")
+
+            # 6. Hold a place, and record: from here on the call is on disk, whatever becomes of it.
+            with self._slots.hold(agent.workload):
+                await story.begin()
+
+                # 7. Open the credential and execute, as one attempt; 8. release what may leave.
+                story.released(await self._attempt(documents, tool, request, story, emit))
+        return Answer(story.call_id, story.text)
+
+    async def _attempt(
+        self, documents: Snapshot, tool: CatalogTool, request: Request, story: Story, emit: Emit
+    ) -> Released:
+        """Open one credential, execute with it, and narrow the result to what the tool declares."""
+        connection = documents.connections[tool.connector]
+        service = service_of(connection, self._egress)
+        with self._vault.open(service) as credential:
+            session = Session(service.client, service.url, credential, connection.connector.expired)
+            story.with_credential(credential, session)
+            assert tool.tool.run is not None  # noqa: S101 - step 5 saw to it
+            result = await tool.tool.run(ToolCall(request.arguments, emit), session)
+            story.executed()
+            return release(result, tool.tool.output_schema, credential.matcher, documents.broker.caps.result_bytes)
+
+
+def _check_size(story: Story, documents: Snapshot) -> None:
+    if story.arguments is None:
+        raise InvalidArguments("The arguments hold text that is not Unicode.")
+    if len(story.arguments) > documents.broker.caps.argument_bytes:
+        raise ArgumentsTooLarge(f"The arguments may have {documents.broker.caps.argument_bytes} bytes at most.")
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)

@@ -1,0 +1,21 @@
+"""The few values that belong to the store itself, such as the check value of the key that seals it."""
+
+import sqlite3
+
+from broker.store.queue import Transaction
+
+
+class SettingTable:
+    """Named text values."""
+
+    def get(self, connection: sqlite3.Connection, name: str) -> str | None:
+        """Return a value, or None."""
+        row = connection.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def put(self, transaction: Transaction, name: str, value: str) -> None:
+        """Set a value."""
+        transaction.execute(
+            "INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            (name, value),
+        )

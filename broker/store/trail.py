@@ -1,0 +1,82 @@
+"""The trail's tables: sealed records, the stored nodes of their tree, and calls that are decided and not finished."""
+
+import sqlite3
+from collections.abc import Iterator
+
+from broker.audit import Head, Record, Sealed, seal
+from broker.audit.tree import restore
+from broker.store.queue import Rows, Transaction
+
+_PAGE = 500
+_RECORDS = Rows("records", ("seq", "body", "hash", "call_id"))
+_NODES = Rows("nodes", ("level", "position", "hash"))
+_OPEN_CALLS = Rows("open_calls", ("call_id", "decided"))
+
+
+class TrailTable:
+    """Appends to and reads from the log of one name."""
+
+    HEAD = "trail head"
+    """The name under which a transaction carries the log's `Head`."""
+
+    def __init__(self, log: str) -> None:
+        self.log = log
+
+    def append(self, transaction: Transaction, record: Record) -> Sealed:
+        """Seal a record behind the last one. Durable with the transaction."""
+        sealed, head = seal(self.log, transaction.values[self.HEAD], record)
+        transaction.add(_RECORDS, (sealed.seq, sealed.body, sealed.hash, record.get("call_id")))
+        for node in sealed.nodes:
+            transaction.add(_NODES, (node.level, node.index, node.hash))
+        transaction.values[self.HEAD] = head
+        return sealed
+
+    def open_call(self, transaction: Transaction, call_id: str, decided: str) -> None:
+        """Note that a call is decided and may have effects: until it is closed, its outcome is unknown."""
+        transaction.add(_OPEN_CALLS, (call_id, decided))
+
+    def close_call(self, transaction: Transaction, call_id: str) -> None:
+        """Note that a call has its last record."""
+        transaction.remove(_OPEN_CALLS.table, "call_id", call_id)
+
+    def open_calls(self, connection: sqlite3.Connection) -> list[tuple[str, str]]:
+        """Return (call id, time of decision) of every call that is decided and not finished."""
+        return connection.execute("SELECT call_id, decided FROM open_calls ORDER BY decided, call_id").fetchall()
+
+    def restore(self, connection: sqlite3.Connection) -> Head:
+        """Rebuild the log's head from the tables; raise `ValueError` if they do not agree with each other."""
+        (size,) = connection.execute("SELECT coalesce(max(seq) + 1, 0) FROM records").fetchone()
+        if size == 0:
+            return Head()
+        (last,) = connection.execute("SELECT hash FROM records WHERE seq = ?", (size - 1,)).fetchone()
+
+        def stored(level: int, start: int, stop: int) -> Iterator[bytes]:
+            query = (
+                "SELECT hash FROM records WHERE seq >= ? AND seq < ? ORDER BY seq"
+                if level == 0
+                else "SELECT hash FROM nodes WHERE level = ? AND position >= ? AND position < ? ORDER BY position"
+            )
+            for (node,) in connection.execute(query, (start, stop) if level == 0 else (level, start, stop)):
+                yield node
+
+        head = restore(size, last, stored)
+        if head.size != size:
+            raise ValueError("records of the trail, or nodes of its tree, are missing")
+        return head
+
+    def bodies(self, connection: sqlite3.Connection, start: int, stop: int) -> Iterator[bytes]:
+        """Yield the canonical bytes of records start to stop - 1, in order, a page at a time."""
+        while start < stop:
+            page = connection.execute(
+                "SELECT seq, body FROM records WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?", (start, stop, _PAGE)
+            ).fetchall()
+            if not page:
+                return
+            for _, body in page:
+                yield body
+            start = page[-1][0] + 1
+
+    def of_call(self, connection: sqlite3.Connection, call_id: str) -> list[bytes]:
+        """Return the canonical bytes of a call's records, in order."""
+        rows = connection.execute("SELECT body FROM records WHERE call_id = ? ORDER BY seq", (call_id,))
+        return [body for (body,) in rows]

@@ -1,0 +1,57 @@
+"""Envelope encryption of one field: AES-256-GCM under a key of its own, which is wrapped under the key-encryption key.
+
+The associated data binds connector, principal, field and version: a row that is moved, or an old one that is put back
+under a new version, does not open.
+"""
+
+import base64
+import binascii
+import os
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
+
+from broker.errors import VaultUnreadable
+from broker.vault.keys import KeyEncryptionKey
+
+_NONCE_BYTES = 12
+_WRAPPED_BYTES = 40  # RFC 3394: a 256-bit key and its check
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a sealed value belongs."""
+
+    connector: str
+    principal: str
+    field: str
+    version: int
+
+    def associated_data(self, key_id: str) -> bytes:
+        """Return what the seal is bound to. No part can hold the separator."""
+        parts = ("v1", self.connector, self.principal, self.field, str(self.version), key_id)
+        if any("|" in part for part in parts):
+            raise ValueError("'|' separates what a seal is bound to and cannot stand in it")
+        return "|".join(parts).encode()
+
+
+def seal(key: KeyEncryptionKey, place: Place, plain: bytes) -> str:
+    """Return the value sealed for its place, as base64 text."""
+    data_key, nonce = os.urandom(32), os.urandom(_NONCE_BYTES)
+    wrapped = aes_key_wrap(key.derive("wrap"), data_key)
+    ciphertext = AESGCM(data_key).encrypt(nonce, plain, place.associated_data(key.key_id))
+    return base64.b64encode(wrapped + nonce + ciphertext).decode()
+
+
+def unseal(key: KeyEncryptionKey, place: Place, sealed: str) -> bytes:
+    """Return the value; raise `VaultUnreadable` if it was sealed for another place or under another key."""
+    try:
+        raw = base64.b64decode(sealed, validate=True)
+        wrapped, nonce = raw[:_WRAPPED_BYTES], raw[_WRAPPED_BYTES : _WRAPPED_BYTES + _NONCE_BYTES]
+        data_key = aes_key_unwrap(key.derive("wrap"), wrapped)
+        ciphertext = raw[_WRAPPED_BYTES + _NONCE_BYTES :]
+        return AESGCM(data_key).decrypt(nonce, ciphertext, place.associated_data(key.key_id))
+    except (InvalidTag, InvalidUnwrap, binascii.Error, ValueError):
+        raise VaultUnreadable(detail=f"{place.field} of {place.connector} does not open with this key") from None

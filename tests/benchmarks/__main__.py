@@ -1,0 +1,300 @@
+"""Runs every measurement once, prints them side by side: `make bench`, or `python -m tests.benchmarks --json`."""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import requests
+from joserfc import jwt
+from joserfc.jwk import RSAKey
+from rich.console import Console
+from rich.table import Table
+
+from broker.audit import Statement, new_id, timestamp, verify
+from broker.cli.daemon import Daemon
+from broker.cli.init import DEVELOPMENT_KEY, write_starter
+from broker.store import Store, Transaction
+from broker.testing.certificates import CertificateAuthority
+from broker.testing.trust_domain import DevelopmentTrustDomain
+from tests.benchmarks.load import Measured, measure_direct, measure_mcp, measure_simple_salesforce
+
+_WORKLOAD = "spiffe://prod/agent/finance-analyst"
+_PYTHON = [sys.executable, "-m"]
+_OURS, _THEIRS = 0, 1  # cores: the broker has one to itself
+
+_DOCUMENTS = """\
+apiVersion: access.envisionai.dev/v1
+kind: Connector
+metadata: {{ name: notes }}
+spec:
+  type: notes
+  url: {notes}
+  resources: {{ notes: notes }}
+  oauth: {{ token_endpoint: "{notes}/token", audience: "{notes}" }}
+  reach: {{ private_ranges: [127.0.0.0/8], certificate_authority: notes.pem }}
+  limits: {{ connections: 256 }}
+---
+apiVersion: access.envisionai.dev/v1
+kind: Connector
+metadata: {{ name: salesforce }}
+spec:
+  type: salesforce
+  url: {url}
+  resources: {{ accounts: Account }}
+  snapshot: salesforce.snapshot.json
+  oauth: {{ token_endpoint: "{url}/services/oauth2/token", audience: "{audience}" }}
+  reach: {{ private_ranges: [127.0.0.0/8, "::1/128"], certificate_authority: salesforce.pem }}
+---
+apiVersion: access.envisionai.dev/v1
+kind: AgentPolicy
+metadata: {{ name: notes-reader }}
+spec:
+  identity: {{ workload: spiffe://prod/agent/finance-analyst }}
+  tools: [{{ resource: notes.notes, actions: [read] }}]
+"""
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--calls", type=int, default=4000, help="calls for each figure")
+    arguments = parser.parse_args()
+    console = Console(stderr=True, quiet=arguments.json)
+    with tempfile.TemporaryDirectory(prefix="aam-bench-") as place, contextlib.ExitStack() as stack:
+        _pin(_THEIRS)
+        with console.status("starting the broker and two services"):
+            setting = Setting(Path(place), stack)
+        figures: dict[str, Any] = {"first_call_seconds": setting.first_call_seconds}
+        with console.status("calling") as status:
+            for callers in (1, 16, 64):
+                status.update(f"small connector, {callers} callers")
+                figures[f"notes/{callers}"] = setting.notes(callers, max(arguments.calls * callers // 64, 800))
+            status.update("where the time goes")
+            figures["steps_us"] = setting.steps()
+            for callers in (1, 16):
+                status.update(f"Salesforce, {callers} callers")
+                figures[f"salesforce/{callers}"] = setting.salesforce(callers, max(arguments.calls // 8, 200))
+            figures["memory_mb"] = setting.memory()
+            status.update("the trail alone")
+            figures["trail"] = asyncio.run(_trail(Path(place), arguments.calls * 5))
+    if arguments.json:
+        sys.stdout.write(json.dumps(figures, indent=2) + "\n")
+    else:
+        _print(figures)
+
+
+class Setting:
+    """The processes that are measured."""
+
+    def __init__(self, place: Path, stack: contextlib.ExitStack) -> None:
+        self.place, self.directory = place, place / "access"
+        authority = CertificateAuthority(place)
+        certificate = authority.issue("notes")
+        self.authority = str(authority.certificate_file)
+        ports = {"notes": 9551, "broker": 9552, "bare": 9553}
+        self.notes_url, self.broker_url = (
+            f"https://127.0.0.1:{ports['notes']}",
+            f"http://127.0.0.1:{ports['broker']}/mcp",
+        )
+        self.bare_url = f"http://127.0.0.1:{ports['bare']}/mcp"
+        files = [str(certificate.certificate_file), str(certificate.key_file)]
+        stack.enter_context(_process(["tests.benchmarks.notes", str(ports["notes"]), *files], _THEIRS))
+        stack.enter_context(_process(["tests.benchmarks.bare", str(ports["bare"])], _OURS))
+        service = stack.enter_context(
+            _process(["broker.testing.salesforce", "--directory", str(place / "salesforce")], _THEIRS)
+        )
+        self.service: dict[str, str] = json.loads(_line(service))
+        self._write_documents(ports["broker"])
+        began = time.monotonic()
+        self.broker = stack.enter_context(_process(["tests.benchmarks.served", str(self.directory)], _OURS))
+        _line(self.broker)
+        self._connect()
+        domain = DevelopmentTrustDomain.read("prod", self.directory / DEVELOPMENT_KEY)
+        self.token = domain.mint(_WORKLOAD, self.broker_url, seconds=3500)
+        asyncio.run(measure_mcp(self.broker_url, self.token, "notes_notes_read", {"id": "n1"}, 1, 1))
+        self.first_call_seconds = round(time.monotonic() - began, 2)
+
+    def notes(self, callers: int, count: int) -> dict[str, Any]:
+        """Measure the small connector, directly, through the broker, and the SDK alone."""
+        direct = asyncio.run(measure_direct(self.notes_url + "/notes/n1", self.authority, callers, count))
+        through = asyncio.run(
+            measure_mcp(self.broker_url, self.token, "notes_notes_read", {"id": "n1"}, callers, count)
+        )
+        bare = asyncio.run(measure_mcp(self.bare_url, None, "anything", {"id": "n1"}, callers, count))
+        return _beside(direct, through) | {"sdk_doing_nothing": asdict(bare)}
+
+    def salesforce(self, callers: int, count: int) -> dict[str, Any]:
+        """Measure one read, by simple-salesforce directly and through the broker."""
+        found = requests.get(
+            self.service["url"] + "/services/data/v59.0/query",
+            params={"q": "SELECT Id FROM Account LIMIT 1"},
+            headers={"Authorization": f"Bearer {self._salesforce_token()}"},
+            verify=self.service["ca_file"],
+            timeout=5,
+        )
+        record = found.json()["records"][0]["Id"]
+        direct = measure_simple_salesforce(
+            self.service["url"], self.service["ca_file"], self._salesforce_token(), record, callers, count
+        )
+        through = asyncio.run(
+            measure_mcp(self.broker_url, self.token, "salesforce_accounts_read", {"id": record}, callers, count)
+        )
+        return _beside(direct, through)
+
+    def steps(self) -> dict[str, float]:
+        """Return how far a call had come at each step, as the trail has it: medians of the last calls, one caller."""
+        asyncio.run(measure_mcp(self.broker_url, self.token, "notes_notes_read", {"id": "n1"}, 1, 300))
+        records = Daemon(self.directory).get("/v1/trail", last=900)
+        steps = [record["outcome"]["steps_us"] for record in records if record["kind"] == "finished"]
+        return {name: statistics.median(step[name] for step in steps) for name in steps[0]}
+
+    def memory(self) -> float:
+        """Return the broker's resident memory, in megabytes."""
+        status = Path(f"/proc/{self.broker.pid}/status")
+        if not status.exists():
+            return float("nan")
+        kilobytes = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmRSS"))
+        return round(int(kilobytes) / 1024, 1)
+
+    def _write_documents(self, port: int) -> None:
+        write_starter(self.directory, port)
+        connectors = self.directory / "connectors"
+        (connectors / "salesforce.yaml").write_text(_DOCUMENTS.format(notes=self.notes_url, **self.service))
+        (connectors / "notes.pem").write_text(Path(self.authority).read_text())
+        (connectors / "salesforce.pem").write_text(Path(self.service["ca_file"]).read_text())
+
+    def _connect(self) -> None:
+        key = Path(self.service["private_key_file"]).read_text()
+        for connector in ("notes", "salesforce"):
+            account = {"client_id": self.service["consumer_key"], "subject": self.service["username"]}
+            Daemon(self.directory).post("/v1/grants", {"connector": connector, "private_key": key, **account})
+
+    def _salesforce_token(self) -> str:
+        claims = {"iss": self.service["consumer_key"], "sub": self.service["username"]}
+        claims |= {"aud": self.service["audience"], "exp": int(time.time()) + 60}  # type: ignore[dict-item]
+        key = RSAKey.import_key(Path(self.service["private_key_file"]).read_text())
+        answer = requests.post(
+            self.service["url"] + "/services/oauth2/token",
+            data={
+                "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer",
+                "assertion": jwt.encode({"alg": "RS256"}, claims, key),
+            },
+            verify=self.service["ca_file"],
+            timeout=5,
+        )
+        return str(answer.json()["access_token"])
+
+
+async def _trail(place: Path, count: int) -> dict[str, float]:
+    """Append records by 64 callers, durably; then verify them."""
+    store = Store.open(place / "trail.db", "access.envisionai.dev/log/bench")
+    try:
+        left = iter(range(count))
+
+        async def caller() -> None:
+            for _ in left:
+                record = {"id": new_id(), "time": timestamp(), "kind": "note", "text": "x" * 500}
+                await store.commits.commit(partial(_append, store, record))
+
+        began = time.perf_counter()
+        await asyncio.gather(*(caller() for _ in range(64)))
+        appended = count / (time.perf_counter() - began)
+        stated = Statement.of(store.trail.log, store.commits.values[store.trail.HEAD])
+        began = time.perf_counter()
+        with store.reading() as connection:
+            report = verify(store.trail.bodies(connection, 0, count), stated)
+        if not report.holds:
+            raise RuntimeError(report.problem)
+        return {"appended_per_second": appended, "verified_per_second": count / (time.perf_counter() - began)}
+    finally:
+        store.close()
+
+
+def _append(store: Store, record: dict[str, str], change: Transaction) -> None:
+    store.trail.append(change, record)
+
+
+def _beside(direct: Measured, through: Measured) -> dict[str, Any]:
+    return {
+        "direct": asdict(direct),
+        "through": asdict(through),
+        "times_the_direct_rate": round(through.rate / direct.rate, 3),
+        "added_ms": round(through.median - direct.median, 2),
+    }
+
+
+def _print(figures: dict[str, Any]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    table = Table(title="Beside a direct call, in the same run", title_justify="left")
+    for column in ("what", "callers", "direct/s", "through/s", "ratio", "added ms", "p99 ms", "SDK doing nothing/s"):
+        table.add_column(column, justify="left" if column == "what" else "right")
+    for name, figure in figures.items():
+        if "/" in name:
+            what, callers = name.split("/")
+            direct, through, bare = figure["direct"], figure["through"], figure.get("sdk_doing_nothing")
+            table.add_row(
+                what,
+                callers,
+                f"{direct['rate']:,.0f}",
+                f"{through['rate']:,.0f}",
+                f"{figure['times_the_direct_rate']:.2f}",
+                f"{figure['added_ms']:.2f}",
+                f"{through['worst_percent']:.1f}",
+                f"{bare['rate']:,.0f}" if bare else "",
+            )
+    console.print(table)
+    steps = ", ".join(f"{name} {microseconds / 1000:.2f}" for name, microseconds in figures["steps_us"].items())
+    console.print(f"one call inside the broker, ms from its start: {steps}")
+    console.print(
+        f"memory after load: {figures['memory_mb']} MB; first call {figures['first_call_seconds']} s after start"
+    )
+    trail = figures["trail"]
+    console.print(
+        f"the trail alone: {trail['appended_per_second']:,.0f} durable records/s by 64 callers, "
+        f"{trail['verified_per_second']:,.0f} verified/s"
+    )
+
+
+@contextlib.contextmanager
+def _process(arguments: list[str], core: int) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(  # noqa: S603 - our own commands
+        [*_PYTHON, *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: _pin(core),  # noqa: PLW1509 - no thread has been started yet
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    line = process.stdout.readline() if process.stdout else ""
+    if not line:
+        raise RuntimeError(f"{process.args} did not start")  # type: ignore[str-bytes-safe]
+    return line
+
+
+def _pin(core: int) -> None:
+    """Keep a process on one core, where the system can and there are two."""
+    if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
+        os.sched_setaffinity(0, {core})
+
+
+if __name__ == "__main__":
+    main()

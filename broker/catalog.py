@@ -1,15 +1,20 @@
 """Tool names to tools, and what an agent may know of."""
 
+import difflib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import jsonschema_rs
 
 from broker.connector import Tool
 from broker.errors import InvalidArguments
 
-_LONGEST_NAME = 64  # what every client and model API accepts
+_LONGEST_NAME = 64  # what every client and model API accepts, of letters, digits, '_' and '-'
+_WORD = re.compile(r"[a-z][a-z0-9_]*")  # what policies can name
+_MOST_PROBLEMS = 5  # told of at once
+_LONGEST_PROBLEM = 300  # characters: a problem may quote what was sent
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,13 +29,15 @@ class CatalogTool:
     _schema: Any
 
     def check(self, arguments: Mapping[str, Any]) -> None:
-        """Return if the arguments match the tool's own schema; raise `InvalidArguments`, saying where, otherwise."""
+        """Return if the tool can be called with the arguments; raise `InvalidArguments`, saying where, otherwise."""
         problems = [
-            f"{'/'.join(map(str, error.instance_path)) or 'arguments'}: {error.message}"
-            for error, _ in zip(self._schema.iter_errors(arguments), range(5), strict=False)
+            _words(error, self.tool.input_schema)
+            for error, _ in zip(self._schema.iter_errors(arguments), range(_MOST_PROBLEMS), strict=False)
         ]
         if problems:
             raise InvalidArguments("The arguments do not match the tool's schema. " + "; ".join(problems) + ".")
+        if self.tool.check is not None:
+            self.tool.check(arguments)
 
 
 class Catalog:
@@ -66,13 +73,53 @@ class Catalog:
 def catalog_tool(connector: str, tool: Tool) -> CatalogTool:
     """Name a connector's tool; raise `ValueError` if the name or the schema cannot be served."""
     name = f"{connector}_{tool.resource}_{tool.action}"
+    if not all(_WORD.fullmatch(word) for word in (connector, tool.resource, tool.action)):
+        raise ValueError(f"{connector}.{tool.resource} {tool.action} cannot be named in a policy: use a-z, 0-9 and '_'")
     if len(name) > _LONGEST_NAME:
         raise ValueError(f"the tool name {name} is longer than {_LONGEST_NAME} characters; shorten the resource's name")
-    return CatalogTool(
-        name,
-        connector,
-        f"{connector}.{tool.resource}",
-        tool.action,
-        tool,
-        jsonschema_rs.validator_for(dict(tool.input_schema)),
-    )
+    try:
+        schema = jsonschema_rs.validator_for(dict(tool.input_schema), retriever=_no_network)
+    except ValueError as error:
+        raise ValueError(f"the input schema of {name} is no JSON Schema: {str(error).splitlines()[0]}") from None
+    return CatalogTool(name, connector, f"{connector}.{tool.resource}", tool.action, tool, schema)
+
+
+def _no_network(address: str) -> NoReturn:
+    raise ValueError(f"it refers to {address}, and checking needs no network")
+
+
+def _words(error: Any, schema: Mapping[str, Any]) -> str:
+    """Say what is wrong in words that its sender can act on: with the nearest right one where there is one."""
+    place = "/".join(map(str, error.instance_path)) or "arguments"
+    kind = error.kind
+    match kind.name:
+        case "enum":
+            message = f"{_shown(error.instance)} is not allowed here{_nearest(error.instance, kind.options)}"
+        case "additionalProperties":
+            known = _known(schema, error.schema_path)
+            message = "; ".join(f"there is no {_shown(name)} here{_nearest(name, known)}" for name in kind.unexpected)
+        case _:
+            message = str(error.message)
+    return f"{place}: {message if len(message) <= _LONGEST_PROBLEM else message[:_LONGEST_PROBLEM] + '…'}"
+
+
+def _nearest(given: Any, allowed: Iterable[Any]) -> str:
+    known = [one for one in allowed if isinstance(one, str)]
+    folded = {one.casefold(): one for one in known}  # 'name' is meant to be 'Name'
+    close = difflib.get_close_matches(str(given).casefold(), folded, n=3, cutoff=0.5)
+    if close:
+        return f"; nearest: {', '.join(folded[one] for one in close)}"
+    return f"; allowed: {', '.join(known)}" if 0 < len(known) <= 12 else ""  # noqa: PLR2004 - as many as a line takes
+
+
+def _known(schema: Mapping[str, Any], schema_path: list[str | int]) -> list[str]:
+    """Return the names declared where an `additionalProperties` stands."""
+    node: Any = schema
+    for part in schema_path[:-1]:
+        node = node.get(part, {}) if isinstance(node, Mapping) else node[int(part)]
+    return list(node.get("properties", {}))
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:60] + "…"  # noqa: PLR2004 - enough to recognise it

@@ -5,7 +5,7 @@ an agent. The docstring of a class is its message when none is given. `docs/erro
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class Refusal(Exception):  # noqa: N818 - refusing is what we do; an Error suffix would hide it
@@ -14,11 +14,16 @@ class Refusal(Exception):  # noqa: N818 - refusing is what we do; an Error suffi
     code: ClassVar[str] = ""
 
     def __init__(self, message: str | None = None, *, detail: str | None = None, **facts: Any) -> None:
-        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        # Under `python -OO` there are no docstrings; a refusal must not fail for want of words
+        self.message = message or (type(self).__doc__ or self.code or "refused").strip().splitlines()[0]
         self.detail = detail
         self.facts: Mapping[str, Any] = facts
         self.call_id: str | None = None
         super().__init__(self.message)
+
+    def anew(self) -> Self:
+        """Return an equal refusal without history: several callers may share a failure, but not its call or frames."""
+        return type(self)(self.message, detail=self.detail, **self.facts)
 
 
 def codes(family: type[Refusal] = Refusal) -> Iterator[type[Refusal]]:
@@ -167,6 +172,12 @@ class TooManyCalls(Refusal):
     """Too many calls are running at once; wait for one to end, then try again."""
 
     code = "too_many_calls"
+
+
+class TooManyConnections(Refusal):
+    """Too many connections to the agents' socket are open; close some, then connect again."""
+
+    code = "too_many_connections"
 
 
 class Draining(Refusal):

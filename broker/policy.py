@@ -6,20 +6,16 @@ Permits of several policies unite, denies override, and no applicable rule means
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from broker.errors import AccessDenied
 from broker.identity import SpiffeId, WorkloadIdentity
 
-Action = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
-_ALWAYS_RECORDED: tuple[Literal["identity"], Literal["policy"], Literal["action"], Literal["outcome"]] = (
-    "identity",
-    "policy",
-    "action",
-    "outcome",
-)
+Action = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$", examples=["read"])]
+Recorded = Literal["identity", "policy", "action", "outcome"]
+_ALWAYS_RECORDED: tuple[Recorded, ...] = get_args(Recorded)
 
 
 class _Part(BaseModel):
@@ -29,7 +25,7 @@ class _Part(BaseModel):
 class IdentityPart(_Part):
     """Whom the policy is for."""
 
-    workload: str
+    workload: str = Field(description="The SPIFFE ID of the agent.", examples=["spiffe://prod/agent/finance-analyst"])
 
     @field_validator("workload")
     @classmethod
@@ -40,22 +36,30 @@ class IdentityPart(_Part):
 class ModelBudget(_Part):
     """What the agent may spend on models."""
 
-    daily_usd: Annotated[float, Field(ge=0)] | None = None
+    daily_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        default=None, description="US dollars a day; the day is UTC's."
+    )
 
 
 class ModelsPart(_Part):
     """Which models the agent may use."""
 
-    allow: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
+    allow: list[Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=list, description="Names of models, as their routes are called; none unless named."
+    )
     budget: ModelBudget | None = None
 
 
 class ToolRule(_Part):
     """What the agent may and may not do with one resource."""
 
-    resource: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")]
-    actions: list[Action] = Field(default_factory=list)
-    deny: list[Action] = Field(default_factory=list)
+    resource: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")] = Field(
+        description="A connector's name and what its document calls the resource.", examples=["salesforce.accounts"]
+    )
+    actions: list[Action] = Field(default_factory=list, description="What is permitted; nothing unless named.")
+    deny: list[Action] = Field(
+        default_factory=list, description="What is denied, whatever this or another policy permits."
+    )
 
 
 class CredentialsPart(_Part):
@@ -82,11 +86,11 @@ class CredentialsPart(_Part):
 class AuditPart(_Part):
     """What of each call is recorded; the four parts that make a record evidence are always recorded."""
 
-    record: tuple[Literal["identity", "policy", "action", "outcome"], ...] = _ALWAYS_RECORDED
+    record: list[Recorded] = Field(default_factory=lambda: list(_ALWAYS_RECORDED))
 
     @field_validator("record")
     @classmethod
-    def _whole(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _whole(cls, value: list[str]) -> list[str]:
         if missing := [part for part in _ALWAYS_RECORDED if part not in value]:
             raise ValueError(f"must hold {', '.join(missing)}: a call without it cannot be shown to anyone")
         return value
@@ -138,9 +142,10 @@ class Decision:
         if self.effect == "permit":
             return
         deciding = ", ".join(sorted({rule.policy for rule in self.rules}) or self.policies)
+        who = f"Policy {deciding} does not permit" if deciding else "No policy permits"
         instead = f"Permitted on {request.resource}: {', '.join(self.permitted)}." if self.permitted else ""
         raise AccessDenied(
-            f"Policy {deciding} does not permit {request.action!r} on {request.resource}. {instead}".rstrip(),
+            f"{who} {request.action!r} on {request.resource}. {instead}".rstrip(),
             reason=self.reason,
         )
 
@@ -156,10 +161,10 @@ class AgentPolicies:
         for name, digest, document in sorted(policies, key=lambda policy: policy[0]):
             for number, rule in enumerate(document.tools):
                 speaking.setdefault(rule.resource, set()).add(name)
-                for action in rule.actions:
+                for action in dict.fromkeys(rule.actions):
                     place = Rule(name, digest, f"tools[{number}].actions")
                     permits.setdefault(rule.resource, {}).setdefault(action, []).append(place)
-                for action in rule.deny:
+                for action in dict.fromkeys(rule.deny):
                     place = Rule(name, digest, f"tools[{number}].deny")
                     denies.setdefault(rule.resource, {}).setdefault(action, []).append(place)
         self._permits = permits

@@ -4,22 +4,24 @@ Gets an opaque matcher, not the secret.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
 
-from broker.errors import LeakBlocked, ResultTooLarge
+from broker.errors import LeakBlocked, ResultTooLarge, UpstreamMalformed
 
 # Shapes of credentials that are not ours: they are taken out wherever they stand.
-_CREDENTIAL_SHAPES = re.compile(
-    rb"00D[A-Za-z0-9]{12,15}![A-Za-z0-9._]{80,}"  # Salesforce session ids and access tokens
-    rb"|eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"  # JSON Web Tokens
-    rb"|ya29\.[A-Za-z0-9_-]{20,}|xox[abp]-[A-Za-z0-9-]{10,}|gh[opsu]_[A-Za-z0-9]{20,}"  # Google, Slack, GitHub
-    rb"|-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*-----END [A-Z ]*PRIVATE KEY-----"
+_SHAPES = (
+    r"00D[A-Za-z0-9]{12,15}![A-Za-z0-9._]{80,}"  # Salesforce session ids and access tokens
+    r"|eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"  # JSON Web Tokens
+    r"|ya29\.[A-Za-z0-9_-]{20,}|xox[abp]-[A-Za-z0-9-]{10,}|gh[opsu]_[A-Za-z0-9]{20,}"  # Google, Slack, GitHub
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
 )
-_PLACEHOLDER = b"[credential removed]"
+_IN_BYTES = re.compile(_SHAPES.encode())
+_IN_TEXT = re.compile(_SHAPES + r"(?:.*?-----END [A-Z ]*PRIVATE KEY-----|.*)", re.DOTALL)  # a key, to its end
+_PLACEHOLDER = "[credential removed]"
 
 
 class Matcher(Protocol):
@@ -39,29 +41,48 @@ class Released:
 
 
 def release(result: Any, schema: Mapping[str, Any], matcher: Matcher, longest: int) -> Released:
-    """Narrow a result to the schema and let it go; raise `LeakBlocked` or `ResultTooLarge` otherwise."""
+    """Narrow a result to the schema and let it go.
+
+    Raises `LeakBlocked`, `ResultTooLarge`, or `UpstreamMalformed` for what JSON has no words for.
+    """
     try:
-        text = msgspec.json.encode(narrow(result, schema))
-    except UnicodeEncodeError:
-        raise ResultTooLarge("The result holds text that has no encoding.", detail="a lone surrogate") from None
+        narrowed = narrow(result, schema)
+        text = msgspec.json.encode(narrowed)
+    except (UnicodeEncodeError, RecursionError):
+        raise UpstreamMalformed(detail="the result has a lone surrogate, or is nested too deeply") from None
     if len(text) > longest:
         raise ResultTooLarge(f"The result has {len(text)} bytes, over the {longest} that are released.")
     if matcher.hits(text):
         raise LeakBlocked(detail="the result held the credential of this call")
-    cleaned, removed = _CREDENTIAL_SHAPES.subn(_PLACEHOLDER, text)
-    return Released(cleaned, removed)
+    if not _IN_BYTES.search(text):
+        return Released(text, 0)
+    cleaned, removed = _clean(narrowed)
+    return Released(msgspec.json.encode(cleaned), removed)
 
 
-def narrow(value: Any, schema: Mapping[str, Any]) -> Any:
-    """Return the value with every object member taken off that the schema does not declare."""
+def narrow(value: Any, schema: Any) -> Any:
+    """Return the value as plain JSON values, with every object member taken off that the schema does not declare."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    schema = schema if isinstance(schema, Mapping) else {}  # `true` declares no members
     if isinstance(value, Mapping):
-        declared = schema.get("properties", {})
-        open_members = schema.get("additionalProperties")
-        kept = {name: narrow(member, declared[name]) for name, member in value.items() if name in declared}
-        if isinstance(open_members, Mapping):
-            kept |= {name: narrow(member, open_members) for name, member in value.items() if name not in declared}
-        return kept
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        items = schema.get("items", {})
-        return [narrow(member, items) for member in value]
-    return value
+        declared, others = schema.get("properties", {}), schema.get("additionalProperties")
+        kept = {name: declared.get(name, others) for name in value if name in declared or isinstance(others, Mapping)}
+        return {name: narrow(value[name], inner) for name, inner in kept.items()}
+    if isinstance(value, list | tuple):
+        return [narrow(member, schema.get("items")) for member in value]
+    # What else JSON has a form for (dataclasses, sets, moments) takes that form first, so that none passes whole
+    return narrow(msgspec.to_builtins(value), schema)
+
+
+def _clean(value: Any) -> tuple[Any, int]:
+    """Take the shapes of credentials out of every text; in texts and not in the JSON, which must stay JSON."""
+    if isinstance(value, str):
+        return _IN_TEXT.subn(_PLACEHOLDER, value)
+    if isinstance(value, dict):
+        names, members = _clean(list(value)), _clean(list(value.values()))
+        return dict(zip(names[0], members[0], strict=True)), names[1] + members[1]
+    if isinstance(value, list):
+        cleaned = [_clean(member) for member in value]
+        return [member for member, _ in cleaned], sum(removed for _, removed in cleaned)
+    return value, 0

@@ -6,9 +6,10 @@ import signal
 from collections.abc import Callable
 
 from broker.app.daemon import live
+from broker.app.logs import log_uncaught_in
 from broker.app.options import Options, Serving
 from broker.app.parts import Parts
-from broker.app.process import keep_memory_private
+from broker.app.process import allow_many_connections, keep_memory_private
 from broker.documents import Documents, load
 
 __all__ = ["Options", "Serving", "serve"]
@@ -20,6 +21,8 @@ async def serve(options: Options, ready: Callable[[Serving], None]) -> None:
     Raises `CannotStart` (with `Invalid` for mistakes in the documents), or `AuditUnavailable`, before any door is open.
     """
     keep_memory_private()
+    allow_many_connections()
+    log_uncaught_in(asyncio.get_running_loop())
     documents = Documents(load(options.directory, options.find), options.find)
     async with contextlib.AsyncExitStack() as stack:
         parts = await Parts.build(options, documents, stack)

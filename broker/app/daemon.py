@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -15,47 +16,49 @@ from broker.app.parts import Parts
 from broker.app.process import settle_garbage
 from broker.app.status import serving
 from broker.documents import Invalid, Snapshot
+from broker.doors.mcp import Barred
 from broker.errors import AuditUnavailable
 
 logger = logging.getLogger(__name__)
 
 _DRAIN_SECONDS = 10.0
-_FLUSH_SECONDS = 15.0
+_AGAIN_SECONDS = 1.0
 _MOST_LISTED = 100  # names in one record
 
 
 async def live(parts: Parts, stop: asyncio.Event, ready: Callable[[Serving], None]) -> None:
     """Serve until `stop`; then let running calls end, refuse new ones, and close the trail."""
-    changes = Changes(parts)
-    doors = Doors(parts)
-    await parts.recorder.note(
-        "started",
-        version=broker.__version__,
-        documents=_facts(parts.documents.current),
-        development=parts.options.development,
-        unfinished_calls=len(parts.unfinished),
-    )
-    async with doors.open(), anyio.create_task_group() as tasks:
-        tasks.start_soon(parts.documents.watch, changes.loaded, changes.refused)
-        tasks.start_soon(parts.recorder.keep_settling)
-        tasks.start_soon(_keep_flushing, parts)
-        settle_garbage()
-        logger.info("serving", extra={"documents": parts.documents.current.digest[:12]})
-        ready(serving(parts, doors.url, doors.agents_path, doors.operators_path))
-        await stop.wait()
-        await _drain(parts)
-        tasks.cancel_scope.cancel()
+    with contextlib.closing(Doors(parts)) as doors:
+        changes = Changes(parts, doors)
+        await parts.recorder.note(
+            "started",
+            version=broker.__version__,
+            documents=_facts(parts.documents.current),
+            development=parts.options.development,
+            unfinished_calls=len(parts.unfinished),
+        )
+        async with doors.open(), anyio.create_task_group() as tasks:
+            tasks.start_soon(_keep_up, partial(parts.documents.watch, changes.loaded, changes.refused))
+            tasks.start_soon(_keep_up, parts.recorder.keep_settling)
+            tasks.start_soon(_keep_up, parts.refused.keep_flushing)
+            settle_garbage()
+            logger.info("serving", extra={"documents": parts.documents.current.digest[:12]})
+            ready(serving(parts, doors.url, doors.agents_path, doors.operators_path))
+            await stop.wait()
+            cut = await _drain(parts)
+            tasks.cancel_scope.cancel()
     with contextlib.suppress(AuditUnavailable):
         await parts.refused.flush()
         await parts.recorder.settle()
-        await parts.recorder.note("stopped", running=parts.slots.running)
+        await parts.recorder.note("stopped", calls_cut=cut)
 
 
 class Changes:
     """Puts changed documents on record before they come into force, and mistakes in them too."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, doors: Doors) -> None:
         self._parts = parts
+        self._doors = doors
 
     async def loaded(self, snapshot: Snapshot, restart_needed: bool) -> None:  # noqa: FBT001 - watch's own signature
         """Record a new set; raises `AuditUnavailable` if that cannot be done, and then it does not come into force."""
@@ -67,6 +70,7 @@ class Changes:
             changed=changed[:_MOST_LISTED],
             restart_needed=restart_needed,
         )
+        await self._doors.cut(_barred_by(snapshot))
         self._parts.trust_snapshot(snapshot)
         logger.info("documents loaded", extra={"digest": snapshot.digest[:12], "warnings": len(snapshot.warnings)})
         if restart_needed:
@@ -87,20 +91,31 @@ class Changes:
             )
 
 
+def _barred_by(snapshot: Snapshot) -> Barred:
+    agents = snapshot.registry.agents
+    return lambda workload: workload not in agents or agents[workload].status != "active"
+
+
 def _facts(snapshot: Snapshot) -> dict[str, Any]:
     """Name every file with its digest; of very many, the set's own digest must do."""
     listed = dict(sorted(snapshot.files.items())[:_MOST_LISTED])
     return {"sha256": snapshot.digest, "count": len(snapshot.files), "files": listed}
 
 
-async def _keep_flushing(parts: Parts) -> None:
+async def _keep_up(job: Callable[[], Awaitable[None]]) -> None:
+    """Run what goes on beside the calls; if it fails, say so and begin it again: calls do not depend on it."""
     while True:
-        await asyncio.sleep(_FLUSH_SECONDS)
-        await parts.refused.flush()
+        try:
+            await job()
+        except Exception:
+            logger.exception("a background task failed; it begins again")
+        await asyncio.sleep(_AGAIN_SECONDS)
 
 
-async def _drain(parts: Parts) -> None:
+async def _drain(parts: Parts) -> int:
+    """Refuse new calls and wait for those that run; return how many did not end in time."""
     parts.pipeline.draining = True
-    logger.info("draining", extra={"running": parts.slots.running})
-    await until(lambda: parts.slots.running == 0, _DRAIN_SECONDS)
+    logger.info("draining", extra={"running": parts.recorder.running})
+    await until(lambda: parts.recorder.running == 0, _DRAIN_SECONDS)
     await asyncio.sleep(0.1)  # what has just been released is still to be sent
+    return parts.recorder.running

@@ -2,25 +2,27 @@
 
 import asyncio
 import contextlib
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import anyio
 import anyio.abc
-from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 
-from broker.app.listeners import HttpServer, http_socket, unix_socket
+from broker.app.http import HttpServer
+from broker.app.listeners import http_socket, tls_context, unix_socket
 from broker.app.parts import Parts
 from broker.app.status import status
 from broker.documents import Snapshot
 from broker.doors.admin import Operators, operators_app
-from broker.doors.mcp import AgentsSocket, SseDoor, agents_app
+from broker.doors.mcp import AgentsSocket, Barred, Sessions, SseDoor, agents_app, everyone
 from broker.errors import ListenerRefused
 
 _CLOSING_SECONDS = 2.0
+_FAREWELL_SECONDS = 0.5
+_MOST_SESSIONS = 2000  # of the handshake revisions, each with a task of its own
 
 
 class Doors:
@@ -29,54 +31,72 @@ class Doors:
     def __init__(self, parts: Parts) -> None:
         documents = parts.documents.current
         document, listen = documents.broker, documents.broker.listen
-        certificate, key = _tls_files(parts, documents)
-        self.agents_path, self.operators_path = (
-            documents.base / listen.agents_socket,
-            documents.base / listen.operators_socket,
-        )
+        self.agents_path = documents.base / listen.agents_socket
+        self.operators_path = documents.base / listen.operators_socket
+        tls = _tls(parts, documents)
         with contextlib.ExitStack() as bound:
-            http = bound.enter_context(http_socket(document, tls=certificate is not None))
-            local = bound.enter_context(unix_socket(self.agents_path, 0o666))
+            http = bound.enter_context(http_socket(document, tls=tls is not None))
+            self._local = bound.enter_context(unix_socket(self.agents_path, 0o666))
+            bound.callback(self.agents_path.unlink, missing_ok=True)
             mode = 0o660 if listen.operators_group else 0o600
             operators = bound.enter_context(unix_socket(self.operators_path, mode, listen.operators_group))
-            bound.pop_all()
+            bound.callback(self.operators_path.unlink, missing_ok=True)
+            self._bound = bound.pop_all()
 
         host, port = http.getsockname()[:2]
-        self.url = f"{'https' if certificate else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
-        self._local = local
+        self.url = f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
         self._agents = AgentsSocket(parts.server, parts.entrance, document.caps.request_bytes)
         self._sse = SseDoor(parts.server, document.caps.request_bytes)
         # Host and Origin are checked once, for every path and before routing, so not again by the SDK
-        self._streamable = StreamableHTTPSessionManager(
-            parts.server.sdk, max_request_body_size=document.caps.request_bytes
+        self._sessions = Sessions(
+            parts.server.sdk, max_request_body_size=document.caps.request_bytes, max_sessions=_MOST_SESSIONS
         )
         app = agents_app(
-            self._streamable, self._sse, parts.entrance, _security(documents, port), document.audience, parts.trouble
+            self._sessions, self._sse, parts.entrance, _security(documents, self.url), document.audience, parts.trouble
         )
-        admin = Operators(parts.documents, parts.recorder, parts.vault, parts.egress, lambda: status(parts))
+        admin = Operators(
+            parts.documents, parts.recorder, parts.vault, parts.egress, parts.refused, lambda: status(parts)
+        )
         self._servers = (
-            (HttpServer(app, certificate=certificate, key=key), http),
+            (HttpServer(app, tls=tls), http),
             (HttpServer(operators_app(admin), by_peer=True), operators),
         )
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Serve while inside; on the way out, end what is still open and take the sockets away."""
+        """Serve while inside; on the way out, end what is still open."""
         async with anyio.create_task_group() as tasks:
-            async with self._streamable.run(), self._serving_local():
+            async with self._sessions.run(), self._serving_local():
                 for server, listener in self._servers:
                     tasks.start_soon(server.serve, [listener])
                 yield
-                self._sse.cut()
-                self._agents.cut()
+                await self.cut(everyone)
             for server, _ in self._servers:
-                server.should_exit = True
-            await until(
-                lambda: not any(server.server_state.connections for server, _ in self._servers), _CLOSING_SECONDS
-            )
-            tasks.cancel_scope.cancel()
-        for path in (self.agents_path, self.operators_path):
-            path.unlink(missing_ok=True)
+                server.should_exit = True  # answers that are on their way have two seconds to leave
+        await self._cut_requests()
+
+    async def cut(self, barred: Barred) -> None:
+        """End the streams, sessions and connections of agents that may no longer call."""
+        self._sse.cut(barred)
+        self._agents.cut(barred)
+        await self._sessions.cut(barred)
+
+    def close(self) -> None:
+        """Listen no more, and take the sockets away."""
+        self._bound.close()
+
+    async def _cut_requests(self) -> None:
+        """Cut what still runs, and wait until it is on record as cut off."""
+        states = [server.server_state for server, _ in self._servers]
+        running = [task for state in states for task in state.tasks]
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=_CLOSING_SECONDS)
+        for end in ("close", "abort"):  # what is on its way, first
+            for connection in [connection for state in states for connection in state.connections]:
+                getattr(connection.transport, end)()
+            await until(lambda: not any(state.connections for state in states), _FAREWELL_SECONDS)
 
     @contextlib.asynccontextmanager
     async def _serving_local(self) -> AsyncIterator[None]:
@@ -96,27 +116,24 @@ async def until(reached: Callable[[], bool], seconds: float) -> None:
         await asyncio.sleep(0.02)
 
 
-def _tls_files(parts: Parts, documents: Snapshot) -> tuple[str | None, str | None]:
-    tls = documents.broker.listen.tls
-    certificate: Path | None = parts.options.tls_certificate or (documents.base / tls.certificate if tls else None)
-    key: Path | None = parts.options.tls_key or (documents.base / tls.key if tls else None)
+def _tls(parts: Parts, documents: Snapshot) -> ssl.SSLContext | None:
+    configured = documents.broker.listen.tls
+    certificate = parts.options.tls_certificate or (documents.base / configured.certificate if configured else None)
+    key = parts.options.tls_key or (documents.base / configured.key if configured else None)
     if (certificate is None) != (key is None):
         raise ListenerRefused("TLS needs both a certificate and a key: --tls-cert and --tls-key.")
-    for path in (certificate, key):
-        if path is not None and not path.is_file():
-            raise ListenerRefused(f"The TLS file {path} cannot be read.")
-    return (str(certificate), str(key)) if certificate and key else (None, None)
+    return tls_context(certificate, key) if certificate and key else None
 
 
-def _security(documents: Snapshot, port: int) -> TransportSecuritySettings:
+def _security(documents: Snapshot, url: str) -> TransportSecuritySettings:
     """Accept the Host headers under which this listener is meant to be reached, and no web page's Origin."""
-    listen = documents.broker.listen
+    listen, own = documents.broker.listen, urlsplit(url)
     hosts = {urlsplit(documents.broker.audience).netloc, *listen.hosts}
     origins = set(listen.origins)
     if listen.http.startswith(("127.", "[::1]")):
-        local = {f"{host}:{port}" for host in ("127.0.0.1", "localhost", "[::1]")}
+        local = {f"{host}:{own.port}" for host in ("127.0.0.1", "localhost", "[::1]")}
         hosts |= local
-        origins |= {f"http://{host}" for host in local}
+        origins |= {f"{own.scheme}://{host}" for host in local}
     return TransportSecuritySettings(
         allowed_hosts=sorted(host for host in hosts if host), allowed_origins=sorted(origins)
     )

@@ -4,19 +4,16 @@ import grp
 import ipaddress
 import os
 import socket
+import ssl
 import stat
 from pathlib import Path
 
-import uvicorn
-from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from broker.documents import BrokerDocument
 from broker.errors import ListenerRefused
-from broker.identity import socket_peer
 
 _LONGEST_PATH = 100  # bytes; sun_path holds 108 on Linux and 104 elsewhere
 _BACKLOG = 2048
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2; those of 1.3 are all good
 
 
 def http_socket(document: BrokerDocument, *, tls: bool) -> socket.socket:
@@ -42,16 +39,13 @@ def http_socket(document: BrokerDocument, *, tls: bool) -> socket.socket:
 
 
 def unix_socket(path: Path, mode: int, group: str | None = None) -> socket.socket:
-    """Bind a Unix socket; a dead one in its place is taken away, anything else is not."""
+    """Bind a Unix socket; one in its place on which nobody listens is taken away, anything else is not."""
     if len(os.fsencode(path)) > _LONGEST_PATH:
         raise ListenerRefused(f"The socket's path {path} is over {_LONGEST_PATH} bytes long; configure a shorter one.")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        if path.exists():
-            if not stat.S_ISSOCK(path.stat().st_mode):
-                raise ListenerRefused(f"{path} is there and is no socket.")
-            path.unlink()
+        _clear(path)
         mask = os.umask(0o777 & ~mode)  # so that it is never wider than it will be
         try:
             listener.bind(str(path))
@@ -64,46 +58,43 @@ def unix_socket(path: Path, mode: int, group: str | None = None) -> socket.socke
     except (OSError, KeyError) as error:
         listener.close()
         raise ListenerRefused(f"The socket {path} cannot be opened: {error}.") from None
+    except ListenerRefused:
+        listener.close()
+        raise
     listener.setblocking(False)  # noqa: FBT003 - the socket's own signature
     return listener
 
 
-class HttpServer(uvicorn.Server):
-    """uvicorn, whose life is the daemon's to decide."""
-
-    def __init__(
-        self, app: ASGIApp, *, certificate: str | None = None, key: str | None = None, by_peer: bool = False
-    ) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                http=PeerProtocol if by_peer else "httptools",
-                loop="none",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                timeout_graceful_shutdown=2,
-                ssl_certfile=certificate,
-                ssl_keyfile=key,
-            )
-        )
-
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until `should_exit`; signals are the daemon's."""
-        await self._serve(sockets)
-
-
-class PeerProtocol(HttpToolsProtocol):
-    """HTTP on a Unix socket, noting the peer's user as the client's name: `uid:1000`."""
-
-    def connection_made(self, transport: object) -> None:
-        """Ask the kernel who connects; whoever it does not name is nobody."""
-        super().connection_made(transport)  # type: ignore[arg-type]
+def _clear(path: Path) -> None:
+    """Take a dead socket away; raise `ListenerRefused` for a live one and for what is no socket."""
+    try:
+        kind = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(kind):
+        raise ListenerRefused(f"{path} is there and is no socket.")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
+        knock.setblocking(False)  # noqa: FBT003 - the socket's own signature
         try:
-            peer = socket_peer(transport.get_extra_info("socket"))  # type: ignore[attr-defined]
-            self.client = (f"uid:{peer.uid}", peer.pid)
-        except OSError:
-            self.client = None
+            knock.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+        except BlockingIOError:
+            pass  # its queue is full: there is somebody
+    raise ListenerRefused(f"Another process is listening on {path}.")
+
+
+def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """Return what serves TLS; raise `ListenerRefused` for files that cannot, and never ask for a passphrase."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
+    try:
+        context.load_cert_chain(certificate, key, password="")
+    except OSError as error:  # ssl.SSLError is one
+        raise ListenerRefused(
+            f"The TLS files {certificate} and {key} cannot be used: {error.strerror or error}. "
+            "A certificate chain and its private key in PEM form, without a passphrase, are expected."
+        ) from None
+    return context

@@ -1,5 +1,6 @@
 """The daemon as a process: what it keeps to itself, and how it spends its time."""
 
+import contextlib
 import ctypes
 import gc
 import resource
@@ -12,6 +13,13 @@ def keep_memory_private() -> None:
     if sys.platform == "linux":
         pr_set_dumpable = 4  # <sys/prctl.h>
         ctypes.CDLL(None).prctl(pr_set_dumpable, 0, 0, 0, 0)
+
+
+def allow_many_connections() -> None:
+    """Take as many open files as the system lets this user have: idle strangers must not use up the few of a shell."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS says "unlimited" and means less
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def settle_garbage() -> None:

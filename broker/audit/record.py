@@ -47,7 +47,7 @@ def seal(log: str, head: Head, record: Record) -> tuple[Sealed, Head]:
 
 
 def new_id() -> str:
-    """Return a UUIDv7 (RFC 9562 §5.7): ids of one process made later sort later.
+    """Return a UUIDv7 (RFC 9562 §5.7): ids of one process made later sort later, as long as its clock runs forward.
 
     What follows the milliseconds is a counter from a random start (§6.2, method 1) and bits of this process; an id is
     unique, and no secret.

@@ -48,8 +48,9 @@ class Statement:
         """Read the first line of an export; raise `ValueError` if it is none."""
         try:
             stated = json.loads(line)
-            if stated["export"] == FORMAT and type(stated["size"]) is int and stated["size"] >= 0:
-                return cls(str(stated["log"]), stated["size"], str(stated["root"]), str(stated["last"]))
+            statement = cls(stated["log"], stated["size"], stated["root"], stated["last"])
+            if type(statement.size) is int and statement.size >= 0 and statement.line() == line:
+                return statement
         except (ValueError, RecursionError, KeyError, TypeError):
             pass
         raise ValueError(f"the first line is not the statement of a trail export ({FORMAT})")
@@ -106,16 +107,17 @@ def verify(records: Iterable[bytes], stated: Statement) -> Report:
 
 
 def _conclude(report: Report, head: Head, stated: Statement, broken: "_Break | None") -> Report:
+    if broken is not None and broken.index < stated.size:
+        return report.fail(*broken.verdict(stated, head))
     if report.records < stated.size:
         return report.fail(report.records, f"{stated.size - report.records} records are missing from the end")
     if report.records > stated.size:
         return report.fail(stated.size, f"there are more records than the {stated.size} that the head speaks of")
-    if broken is not None:
-        return report.fail(*broken.verdict(stated, head))
-    if stated.size and head.last.hex() != stated.last:
+    right = report.root == stated.root, head.last.hex() == stated.last
+    if right == (False, False) and stated.size:
         return report.fail(stated.size - 1, "the last record is not the one that the head names")
-    if report.root != stated.root:
-        return report.fail(None, "every record links to the next, but their root is not the one stated")
+    if right != (True, True):
+        return report.fail(None, "every record links to the next, but the statement of their head does not fit them")
     report.proved = [
         f"{report.records} records are unchanged, complete and in order up to the head.",
         f"Their RFC 6962 root is the one stated: {report.root}.",

@@ -1,11 +1,10 @@
 """`aam check`."""
 
 import dataclasses
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
+from broker.cli.daemon import HERE, Documents
 from broker.cli.output import PROBLEM, AsJson, console, plain, print_json
 from broker.documents import Invalid, Problem, load
 
@@ -14,7 +13,7 @@ app = typer.Typer(pretty_exceptions_enable=False)
 
 @app.command(epilog="Example: aam check ./access")
 def check(
-    directory: Annotated[Path, typer.Argument(help="The directory of the documents.")] = Path(),
+    directory: Documents = HERE,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -29,7 +28,7 @@ def check(
             f"connectors, {sum(1 for _ in snapshot.catalog)} tools; digest {snapshot.digest[:12]}"
         )
     except Invalid as invalid:
-        found = invalid.problems
+        found = [*invalid.problems, *invalid.warnings]
     mistakes = [problem for problem in found if problem.severity == "error"]
     if as_json:
         print_json({"ok": not mistakes, "problems": [dataclasses.asdict(problem) for problem in found]})
@@ -39,5 +38,6 @@ def check(
             where = f"{problem.file}:{problem.line}"
             key = f" [bold]{plain(problem.key)}[/bold]:" if problem.key else ""
             console.print(f"[{colour}]{problem.severity}[/{colour}] {plain(where)}{key} {plain(problem.message)}")
-        console.print(f"[red]{len(mistakes)} mistakes[/red]" if mistakes else f"[green]fine[/green]: {plain(summary)}")
+        count = f"{len(mistakes)} mistake{'s' * (len(mistakes) != 1)}"
+        console.print(f"[red]{count}[/red]" if mistakes else f"[green]fine[/green]: {plain(summary)}")
     raise typer.Exit(PROBLEM if mistakes else 0)

@@ -31,7 +31,7 @@ def client_config(
         snapshot = load(directory)
     except Invalid as invalid:
         fail(invalid, as_json=as_json)
-    found = find_agent(snapshot, agent)
+    found = find_agent(snapshot, agent, as_json=as_json)
     command = [aam(), *relay_arguments(directory, found.name, token_file)]
     if as_json:
         print_json(mcp_servers(command))

@@ -1,5 +1,6 @@
 """`aam connector`."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
@@ -35,11 +36,11 @@ def snapshot(
         daemon = Daemon(directory)
         path = f"/v1/connectors/{quoted(name)}/snapshot"
         found = daemon.post(path)
-        changes = list(differences(found["pinned"], found["fetched"]))
+        changes = list(differences(found["pinned"] or {}, found["fetched"]))
         pinned = False
         if not as_json:
             _show(changes)
-        if changes and (approve or (not as_json and typer.confirm("Pin it?"))):
+        if changes and (approve or (not as_json and _wanted())):
             daemon.put(path, {"sha256": found["sha256"]})
             pinned = True
     except Refusal as refusal:
@@ -47,8 +48,13 @@ def snapshot(
     if as_json:
         print_json({"changes": changes, "sha256": found["sha256"], "pinned": pinned})
     elif changes:
-        console.print("[green]pinned[/green]" if pinned else "not pinned: nothing has changed")
+        console.print("[green]pinned[/green]" if pinned else "not pinned: what was pinned stays")
     raise typer.Exit(PROBLEM if changes and not pinned else 0)
+
+
+def _wanted() -> bool:
+    """Ask, where somebody can answer."""
+    return sys.stdin.isatty() and typer.confirm("Pin it?")
 
 
 def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
@@ -62,11 +68,20 @@ def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
             if key not in new:
                 yield f"- {place}"
             elif key not in old:
-                yield f"+ {place}"
+                yield from _added(new[key], place)
             else:
                 yield from differences(old[key], new[key], place)
     else:
         yield f"~ {path}: {old!r} -> {new!r}"
+
+
+def _added(value: Any, path: str) -> Iterator[str]:
+    """Yield what is new: of a mapping of things, each of them."""
+    if isinstance(value, Mapping) and value and all(isinstance(member, Mapping) for member in value.values()):
+        for key, member in sorted(value.items()):
+            yield from _added(member, f"{path}.{key}")
+    else:
+        yield f"+ {path}"
 
 
 def _by_name(value: Any) -> Any:

@@ -18,10 +18,23 @@ from broker.errors import DaemonUnreachable, Refusal
 
 Directory = Annotated[
     Path,
-    typer.Option("--dir", "-d", envvar="AAM_DIR", help="The directory of the broker's documents.", show_default="."),
+    typer.Option(
+        "--dir",
+        "-d",
+        envvar="AAM_DIR",
+        help="The directory of the broker's documents.",
+        show_default=".",
+        exists=True,
+        file_okay=False,
+    ),
+]
+Documents = Annotated[
+    Path,
+    typer.Argument(help="The directory of the broker's documents.", show_default=".", exists=True, file_okay=False),
 ]
 HERE = Path()
 _TIMEOUT = 120.0  # seconds: a grant's test waits for the service
+_LARGEST_DOCUMENT = 1 << 20
 
 
 class Refused(Refusal):
@@ -37,6 +50,7 @@ class Daemon:
 
     def __init__(self, directory: Path) -> None:
         self.socket = operators_socket(directory)
+        self._directory = directory
 
     def get(self, path: str, **query: str | int) -> Any:
         """Ask for something."""
@@ -56,40 +70,46 @@ class Daemon:
 
     @contextlib.contextmanager
     def stream(self, path: str, **query: str | int) -> Iterator[Iterator[bytes]]:
-        """Yield the lines of an answer as they come, without their ends."""
-        with self._connection() as connection:
-            response = self._send(connection, "GET", path + _query(query), None)
-            if response.status >= http.client.BAD_REQUEST:
-                raise _refusal(response.read())
-            yield (line.removesuffix(b"\n") for line in response)
+        """Yield the lines of an answer as they come, without their ends; the answer may end too early."""
+        with self._answer("GET", path + _query(query)) as response:
+            yield self._lines(response)
 
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
-        with self._connection() as connection:
-            response = self._send(connection, method, path, body)
-            text = response.read()
-            if response.status >= http.client.BAD_REQUEST:
-                raise _refusal(text)
-            return json.loads(text)
-
-    def _send(
-        self, connection: http.client.HTTPConnection, method: str, path: str, body: Any
-    ) -> http.client.HTTPResponse:
-        try:
-            connection.request(method, path, None if body is None else json.dumps(body))
-            return connection.getresponse()
-        except (OSError, http.client.HTTPException) as error:
-            raise DaemonUnreachable(
-                f"No broker answers on {self.socket}; start one with 'aam serve DIR', or name its DIR with --dir.",
-                detail=str(error),
-            ) from None
+        with self._answer(method, path, body) as response:
+            try:
+                return json.loads(response.read())
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                raise self._unreachable(error) from None
 
     @contextlib.contextmanager
-    def _connection(self) -> Iterator[http.client.HTTPConnection]:
+    def _answer(self, method: str, path: str, body: Any = None) -> Iterator[http.client.HTTPResponse]:
         connection = _UnixConnection(self.socket)
         try:
-            yield connection
+            try:
+                connection.request(method, path, None if body is None else json.dumps(body))
+                response = connection.getresponse()
+                refusal = _refusal(response) if response.status >= http.client.BAD_REQUEST else None
+            except (OSError, http.client.HTTPException) as error:
+                raise self._unreachable(error) from None
+            if refusal is not None:
+                raise refusal
+            yield response
         finally:
             connection.close()
+
+    def _lines(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
+        try:
+            for line in response:
+                yield line.removesuffix(b"\n")
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreachable(error) from None
+
+    def _unreachable(self, error: Exception) -> Refusal:
+        if not self._directory.is_dir() or _broker_document(self._directory) is None:
+            message = f"There is no Broker document in {self._directory}; name its directory with --dir."
+        else:
+            message = f"No broker answers on {self.socket}; start one with 'aam serve {self._directory}'."
+        return DaemonUnreachable(message, detail=str(error))
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -114,15 +134,31 @@ def agents_socket(directory: Path) -> Path:
 
 
 def _listen_path(directory: Path, key: str, default: str) -> Path:
-    """Read just this from the Broker document: the commands need no more of the documents than that."""
-    reader = YAML(typ="safe", pure=True)
-    for path in sorted(directory.glob("*.y*ml")):
-        with contextlib.suppress(YAMLError, OSError, UnicodeDecodeError, AttributeError):
-            for document in reader.load_all(path.read_text()):
-                if document.get("kind") == "Broker":
-                    listen = document.get("spec", {}).get("listen") or {}
-                    return (directory / str(listen.get(key, default))).absolute()
-    return (directory / default).absolute()
+    base, document = _broker_document(directory) or (directory, {})
+    listen = document["spec"].get("listen") if isinstance(document.get("spec"), dict) else None
+    path = listen.get(key, default) if isinstance(listen, dict) else default
+    return (base / str(path)).absolute()
+
+
+def _broker_document(directory: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Find the Broker document and its directory: the commands need no more of the documents than that."""
+    for folder, folders, names in os.walk(directory):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if name.lower().endswith((".yaml", ".yml")) and not name.startswith("."):
+                for document in _documents(Path(folder, name)):
+                    if isinstance(document, dict) and document.get("kind") == "Broker":
+                        return Path(folder), document
+    return None
+
+
+def _documents(path: Path) -> Iterator[Any]:
+    with contextlib.suppress(YAMLError, OSError, ValueError, RecursionError):  # 'aam check' says what is wrong
+        if not path.is_file() or path.stat().st_size > _LARGEST_DOCUMENT:
+            return
+        text = path.read_text()
+        if "Broker" in text:  # reading YAML takes its time, and most documents are not this one
+            yield from YAML(typ="safe", pure=True).load_all(text)
 
 
 def quoted(name: str) -> str:
@@ -134,7 +170,8 @@ def _query(values: dict[str, str | int]) -> str:
     return "?" + "&".join(f"{name}={quoted(str(value))}" for name, value in values.items()) if values else ""
 
 
-def _refusal(text: bytes) -> Refusal:
+def _refusal(response: http.client.HTTPResponse) -> Refusal:
+    text = response.read()
     try:
         said = json.loads(text)
         return Refused(str(said["code"]), str(said["message"]), said.get("detail"))

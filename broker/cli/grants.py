@@ -1,13 +1,16 @@
 """`aam grants`."""
 
+import contextlib
 import sys
+import termios
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from broker.cli.daemon import HERE, Daemon, Directory, quoted
-from broker.cli.output import MISUSE, AsJson, console, fail, plain, print_json, print_table, problems
+from broker.cli.output import AsJson, console, fail, plain, print_json, print_table, problems, stop
 from broker.errors import Refusal
 
 app = typer.Typer(
@@ -16,6 +19,8 @@ app = typer.Typer(
     help="Connect, test and revoke the accounts that the broker uses.",
     epilog="Example: aam grants list --dir ./access",
 )
+
+_LONGEST_KEY = 100_000  # characters
 
 Connector = Annotated[str, typer.Argument(help="The connector's name, as in its document.")]
 GrantName = Annotated[str, typer.Argument(help="The grant's id, or its connector's name.")]
@@ -36,7 +41,7 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Connect an account by JWT bearer (RFC 7523). The key is sealed in the vault and never comes out."""
-    key = _read_key(key_file)
+    key = _read_key(key_file, as_json=as_json)
     try:
         grant = Daemon(directory).post(
             "/v1/grants",
@@ -93,14 +98,36 @@ def revoke(name: GrantName, directory: Directory = HERE, *, as_json: AsJson = Fa
         console.print("[green]revoked[/green]")
 
 
-def _read_key(key_file: Path | None) -> str:
+def _read_key(key_file: Path | None, *, as_json: bool) -> str:
     """Read the key from a file, stdin or a prompt: never from the command line, where others can see it."""
-    if key_file is not None and str(key_file) != "-":
-        try:
-            return key_file.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            problems.print(f"[red]The key file cannot be read:[/red] {plain(error)}")
-            raise typer.Exit(MISUSE) from None
-    if key_file is None and sys.stdin.isatty():
-        problems.print("Paste the private key (PEM), then press Ctrl-D:")
-    return sys.stdin.read()
+    try:
+        if key_file is not None and str(key_file) != "-":
+            with key_file.open() as file:
+                key = file.read(_LONGEST_KEY)
+        elif sys.stdin.isatty():
+            with _unseen():
+                problems.print("Paste the private key (PEM; it is not shown), then press Enter and Ctrl-D:")
+                key = sys.stdin.read(_LONGEST_KEY)
+        else:
+            key = sys.stdin.read(_LONGEST_KEY)
+    except OSError as error:
+        stop(f"The key file {key_file} cannot be read: {error.strerror}.", as_json=as_json)
+    except UnicodeDecodeError:
+        stop("The key is not in PEM form, which is text.", as_json=as_json)
+    if not key.strip():
+        stop("There is no key: name a file with --key-file, or give it on stdin.", as_json=as_json)
+    return key
+
+
+@contextlib.contextmanager
+def _unseen() -> Iterator[None]:
+    """Keep the terminal from showing what is typed."""
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    silent = [*before]
+    silent[3] = before[3] & ~termios.ECHO
+    termios.tcsetattr(terminal, termios.TCSAFLUSH, silent)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(terminal, termios.TCSAFLUSH, before)

@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import shlex
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from broker.cli.output import MISUSE, AsJson, console, plain, print_json, problems
+from broker.cli.output import AsJson, console, plain, print_json, stop
 from broker.testing.trust_domain import DevelopmentTrustDomain
 from broker.vault import create_key
 
@@ -28,26 +29,28 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Write a commented starter set: a broker, an agent, its policy, a connector, a development trust domain, keys."""
-    if directory.exists() and any(directory.iterdir()):
-        problems.print(f"[red]{plain(directory)} is not empty.[/red] Name a new directory.")
-        raise typer.Exit(MISUSE)
-    written = write_starter(directory, port)
+    try:
+        if directory.exists() and any(directory.iterdir()):
+            stop(f"{directory} is not empty; name a new directory.", as_json=as_json)
+        written = write_starter(directory, port)
+    except OSError as error:
+        stop(f"The starter set cannot be written: {error}.", as_json=as_json)
     if as_json:
         print_json({"directory": str(directory), "files": written})
         return
+    place = shlex.quote(str(directory))
     console.print(f"[green]Written[/green] to {plain(directory)}:")
     for name in written:
         console.print(f"  {plain(name)}")
     console.print(
-        f"\nNext:\n  aam check {plain(directory)}\n  aam serve {plain(directory)} --development\n"
-        f"  aam client-config finance-analyst --dir {plain(directory)}"
+        f"\nNext:\n  aam check {plain(place)}\n  aam serve {plain(place)} --development\n"
+        f"  aam client-config finance-analyst --dir {plain(place)}"
     )
 
 
 def write_starter(directory: Path, port: int) -> list[str]:
     """Write the starter set and its keys; return the names of the files."""
-    user = pwd.getpwuid(os.getuid()).pw_name
-    values = {"user": user, "uid": str(os.getuid()), "port": str(port)}
+    values = {"user": _user(), "uid": str(os.getuid()), "port": str(port)}
     written = []
     for name, template in _templates(files("broker") / "starter"):
         text = template.read_text()
@@ -60,6 +63,13 @@ def write_starter(directory: Path, port: int) -> list[str]:
     domain.write(directory / DEVELOPMENT_KEY)
     (directory / "trust-bundle.json").write_text(json.dumps(domain.bundle(), indent=2) + "\n")
     return sorted([*written, "secrets/vault.key", str(DEVELOPMENT_KEY), "trust-bundle.json"])
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # in a container, often
+        return str(os.getuid())
 
 
 def _templates(folder: Traversable, prefix: str = "") -> list[tuple[str, Traversable]]:

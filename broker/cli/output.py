@@ -13,12 +13,13 @@ from rich.table import Table
 from broker.errors import Refusal
 
 PROBLEM = 1
-"""Exit status: something is wrong with what was looked at."""
+"""Exit status: something is wrong with what was looked at, or it could not be done."""
 MISUSE = 2
 """Exit status: the command was used wrongly."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+_MISUSED = frozenset({"not_found", "operator_request_invalid"})  # the broker's words for a command used wrongly
 _WIDE = 240  # columns, where nobody's window is narrower
 
 
@@ -38,9 +39,15 @@ def plain(text: Any) -> str:
     return escape("".join(character if character.isprintable() else "�" for character in str(text)))
 
 
+def as_json_text(value: Any, *, indent: int | None = 2) -> str:
+    """Write a value as JSON in which no character does anything to a terminal."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text)
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(as_json_text(value) + "\n")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> None:
@@ -57,12 +64,22 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: st
     console.print(table)
 
 
-def fail(refusal: Refusal, *, as_json: bool, status: int = PROBLEM) -> NoReturn:
+def fail(refusal: Refusal, *, as_json: bool) -> NoReturn:
     """Say why a command did not do its work, and end it."""
+    status = MISUSE if refusal.code in _MISUSED else PROBLEM
+    _end(refusal.code, refusal.message, refusal.detail, as_json=as_json, status=status)
+
+
+def stop(message: str, *, as_json: bool, status: int = MISUSE) -> NoReturn:
+    """Say what this computer, or whoever gave the command, must do otherwise, and end the command."""
+    _end("command_failed" if status == PROBLEM else "command_misused", message, None, as_json=as_json, status=status)
+
+
+def _end(code: str, message: str, detail: str | None, *, as_json: bool, status: int) -> NoReturn:
     if as_json:
-        print_json({"code": refusal.code, "message": refusal.message, "detail": refusal.detail})
+        print_json({"code": code, "message": message, "detail": detail})
     else:
-        problems.print(f"[red]{plain(refusal.message)}[/red] [dim]\\[{refusal.code}][/dim]")
-        if refusal.detail:
-            problems.print(f"  {plain(refusal.detail)}", style="dim")
+        problems.print(f"[red]{plain(message)}[/red] [dim]\\[{code}][/dim]")
+        if detail:
+            problems.print(f"  {plain(detail)}", style="dim")
     raise typer.Exit(status)

@@ -9,6 +9,7 @@ import typer
 
 from broker.app import Options, Serving, serve
 from broker.app.logs import set_up_logging
+from broker.cli.daemon import HERE, Documents
 from broker.cli.output import AsJson, console, fail, plain, print_json, problems
 from broker.documents import Invalid
 from broker.errors import AuditUnavailable, CannotStart
@@ -18,7 +19,7 @@ app = typer.Typer(pretty_exceptions_enable=False)
 
 @app.command("serve", epilog="Example: aam serve ./access --development")
 def serve_command(
-    directory: Annotated[Path, typer.Argument(help="The directory of the documents.")] = Path(),
+    directory: Documents = HERE,
     *,
     development: Annotated[
         bool, typer.Option("--development", help="Let agents of development trust domains in.")

@@ -34,7 +34,8 @@ def _print(found: dict[str, Any]) -> None:
         "agents, tools": f"{found['agents']} agents, {found['tools']} tools",
         "grants": ", ".join(f"{name}: {state}" for name, state in found["grants"].items()) or "none",
         "trust domains": ", ".join(
-            f"{name} ({domain['environment']}{', development' if domain['development'] else ''}, {domain['keys']} keys)"
+            f"{name} ({domain['environment']}{', development' if domain['development'] else ''}, "
+            f"{domain['keys'] or 'no'} keys)"
             for name, domain in found["trust_domains"].items()
         ),
         "trail": f"{found['trail']['log']}, {found['trail']['records']} records, root {found['trail']['root'][:16]}…",

@@ -1,28 +1,40 @@
-"""`aam stdio`."""
+"""`aam stdio`: started with every agent, so it takes no more from Python than it must."""
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
+import argparse
+import os
+from collections.abc import Sequence
 
 from broker.doors.stdio import relay
 
-app = typer.Typer(pretty_exceptions_enable=False)
+_EXAMPLE = "Example: aam stdio --socket ./access/run/agents.sock --agent finance-analyst"
 
 
-@app.command(epilog="Example: aam stdio --socket ./access/run/agents.sock --agent finance-analyst")
-def stdio(
-    socket: Annotated[Path, typer.Option(envvar="AAM_AGENTS_SOCKET", help="The broker's socket for agents.")] = Path(
-        "run/agents.sock"
-    ),
-    token_file: Annotated[
-        Path | None,
-        typer.Option(envvar="AAM_TOKEN_FILE", help="A JWT-SVID that a helper renews; read for each message."),
-    ] = None,
-    agent: Annotated[
-        str | None,
-        typer.Option(envvar="AAM_AGENT", help="Which agent this process is, where several share its user."),
-    ] = None,
-) -> None:
-    """Relay MCP on stdin and stdout to the broker. Without a token file, the process itself is the proof."""
-    raise typer.Exit(relay(str(socket), str(token_file) if token_file else None, agent))
+def main(arguments: Sequence[str]) -> int:
+    """Relay MCP on stdin and stdout to the broker; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="aam stdio",
+        description="Relay MCP on stdin and stdout to the broker: what an MCP client starts. Without a token file, the "
+        "process itself is the proof.",
+        epilog=_EXAMPLE,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--socket",
+        default=os.environ.get("AAM_AGENTS_SOCKET", "run/agents.sock"),
+        help="the broker's socket for agents [AAM_AGENTS_SOCKET, or run/agents.sock]",
+    )
+    parser.add_argument(
+        "--token-file",
+        default=os.environ.get("AAM_TOKEN_FILE"),
+        help="a JWT-SVID that a helper renews; read for each message [AAM_TOKEN_FILE]",
+    )
+    parser.add_argument(
+        "--agent",
+        default=os.environ.get("AAM_AGENT"),
+        help="which agent this process is, where several share its user [AAM_AGENT]",
+    )
+    given = parser.parse_args(arguments)
+    try:
+        return relay(given.socket, given.token_file or None, given.agent or None)
+    except KeyboardInterrupt:
+        return 0

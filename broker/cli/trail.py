@@ -1,6 +1,8 @@
 """`aam trail`."""
 
 import os
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,8 @@ from rich.progress import Progress
 
 from broker.audit import Report, Statement, read_export, verify
 from broker.cli.daemon import HERE, Daemon, Directory, quoted
-from broker.cli.output import MISUSE, PROBLEM, AsJson, console, fail, plain, print_json, print_table, problems
+from broker.cli.output import PROBLEM, AsJson, as_json_text, console, fail, plain, print_json, problems, stop
+from broker.cli.records import RecordLines, print_whole
 from broker.errors import Refusal
 
 app = typer.Typer(
@@ -22,33 +25,38 @@ app = typer.Typer(
 )
 
 _FOLLOW_SECONDS = 0.5
+_MOST_RECORDS = 1000  # that the broker gives at once
 
 
 @app.command(epilog="Example: aam trail tail --last 50 --follow")
 def tail(
     directory: Directory = HERE,
     *,
-    last: Annotated[int, typer.Option(min=1, max=1000, help="How many records to begin with.")] = 20,
-    status: Annotated[str | None, typer.Option(help="Only calls that ended like this: refused, failed, …")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
+    last: Annotated[int, typer.Option(min=1, max=_MOST_RECORDS, help="How many records to begin with.")] = 20,
+    status: Annotated[
+        str | None,
+        typer.Option(help=f"Only ends of calls that are like this: refused, failed, … (of the last {_MOST_RECORDS})."),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what comes; JSON is then one a line.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the newest records, oldest first."""
-    daemon = Daemon(directory)
     try:
-        records = daemon.get("/v1/trail", last=last)
-        print_records(_of_status(records, status), as_json=as_json)
-        while follow:
-            time.sleep(_FOLLOW_SECONDS)
-            after = records[-1]["seq"] if records else -1
-            newer = daemon.get("/v1/trail", after=after)
-            records = newer or records
-            if wanted := _of_status(newer, status):
-                print_records(wanted, as_json=as_json)
+        daemon = Daemon(directory)
+        records = daemon.get("/v1/trail", last=last if status is None else _MOST_RECORDS)
+        wanted = _of_status(records, status)[-last:]
+        if follow:
+            _follow(daemon, records, wanted, status, as_json=as_json)
+        elif as_json:
+            print_json(wanted)
+        elif wanted:
+            RecordLines().show(wanted)
+        else:
+            console.print("The trail has no such records.")
     except Refusal as refusal:
         fail(refusal, as_json=as_json)
-    except KeyboardInterrupt:
-        raise typer.Exit(0) from None
 
 
 @app.command(epilog="Example: aam trail show 01980e2b-6f0c-7c3e-9d1e-2f4a5b6c7d8e")
@@ -67,9 +75,7 @@ def show(
         print_json(records)
         return
     for record in records:
-        console.print(f"[bold]{plain(record['kind'])}[/bold]  {plain(record['time'])}  record {record['seq']}")
-        for name, value in _flat(record):
-            console.print(f"  [dim]{plain(name):<28}[/dim] {plain(value)}")
+        print_whole(record)
 
 
 @app.command(epilog="Example: aam trail export trail.jsonl")
@@ -80,24 +86,14 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write the whole trail as JSON Lines of canonical records, behind a statement of its size and root."""
-    partial = file.with_name(file.name + ".part")
     try:
-        with Daemon(directory).stream("/v1/trail/export") as lines, partial.open("wb") as out:
-            first = next(lines)
-            stated = Statement.parse(first)
-            out.write(first + b"\n")
-            for line in _progress(lines, stated.size, "exporting"):
-                out.write(line + b"\n")
-            out.flush()
-            os.fsync(out.fileno())
-        partial.replace(file)
+        stated = _export(directory, file)
     except Refusal as refusal:
         fail(refusal, as_json=as_json)
+    except ValueError as error:
+        stop(f"The broker's answer is no export: {error}.", as_json=as_json, status=PROBLEM)
     except OSError as error:
-        problems.print(f"[red]The export cannot be written:[/red] {plain(error)}")
-        raise typer.Exit(PROBLEM) from None
-    finally:
-        partial.unlink(missing_ok=True)
+        stop(f"The export cannot be written to {file}: {error.strerror or error}.", as_json=as_json)
     if as_json:
         print_json({"file": str(file), "size": stated.size, "root": stated.root, "log": stated.log})
     else:
@@ -117,18 +113,56 @@ def verify_command(
     except Refusal as refusal:
         fail(refusal, as_json=as_json)
     except OSError as error:
-        problems.print(f"[red]The export cannot be read:[/red] {plain(error)}")
-        raise typer.Exit(MISUSE) from None
+        stop(f"The export {file} cannot be read: {error.strerror or error}.", as_json=as_json)
     except ValueError as error:
-        problems.print(f"[red]{plain(error)}[/red]")
-        raise typer.Exit(PROBLEM) from None
+        report = Report().fail(None, str(error))
     _print_report(report, as_json=as_json)
     raise typer.Exit(0 if report.holds else PROBLEM)
 
 
+def _follow(daemon: Daemon, records: list[Any], wanted: list[Any], status: str | None, *, as_json: bool) -> None:
+    """Print what comes until somebody stops it."""
+    lines = RecordLines()
+    try:
+        while True:
+            if as_json:
+                sys.stdout.writelines(as_json_text(record, indent=None) + "\n" for record in wanted)
+            else:
+                lines.show(wanted)
+            sys.stdout.flush()
+            time.sleep(_FOLLOW_SECONDS)
+            after = records[-1]["seq"] if records else -1
+            newer = daemon.get("/v1/trail", after=after)
+            records, wanted = newer or records, _of_status(newer, status)
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+def _export(directory: Path, file: Path) -> Statement:
+    """Write the export beside its name and move it there once every record is on disk."""
+    with Daemon(directory).stream("/v1/trail/export") as lines:
+        stated = Statement.parse(next(lines, b""))
+        descriptor, partial = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # for its owner only
+        try:
+            with os.fdopen(descriptor, "wb") as out:
+                out.write(stated.line() + b"\n")
+                written = 0
+                for line in _progress(lines, stated.size, "exporting"):
+                    out.write(line + b"\n")
+                    written += 1
+                out.flush()
+                os.fsync(out.fileno())
+            if written != stated.size:
+                raise ValueError(f"it ended after {written} of {stated.size} records")
+            Path(partial).replace(file)
+        finally:
+            Path(partial).unlink(missing_ok=True)
+    return stated
+
+
 def _verify_live(directory: Path) -> Report:
     with Daemon(directory).stream("/v1/trail/export", purpose="verify") as lines:
-        stated = Statement.parse(next(lines))
+        stated = Statement.parse(next(lines, b""))
         return verify(_progress(lines, stated.size, "verifying"), stated)
 
 
@@ -172,69 +206,4 @@ def _print_report(report: Report, *, as_json: bool) -> None:
 
 
 def _of_status(records: list[dict[str, Any]], status: str | None) -> list[dict[str, Any]]:
-    return [record for record in records if status is None or record.get("outcome", {}).get("status") == status]
-
-
-def print_records(records: list[dict[str, Any]], *, as_json: bool) -> None:
-    """Print records, one a line."""
-    if as_json:
-        print_json(records)
-        return
-    print_table(
-        ("record", "time", "kind", "who", "what", "result", "call"),
-        (
-            (
-                record["seq"],
-                record["time"],
-                record["kind"],
-                _who(record),
-                _what(record),
-                _result(record),
-                record.get("call_id"),
-            )
-            for record in records
-        ),
-        "The trail has no such records.",
-    )
-
-
-def _who(record: dict[str, Any]) -> str:
-    if "actor" in record:
-        return str(record["actor"].get("user") or record["actor"].get("service") or "")
-    identity = record.get("identity", {})
-    return str(identity.get("agent") or identity.get("spiffe_id") or record.get("origin", {}).get("source") or "")
-
-
-def _what(record: dict[str, Any]) -> str:
-    action = record.get("action", {})
-    if "resource" in action:
-        return f"{action['resource']} {action['action']}"
-    for key in ("connector", "purpose"):
-        if key in record:
-            return str(record[key])
-    return str(action.get("tool") or record.get("grant", {}).get("connector") or "")
-
-
-def _result(record: dict[str, Any]) -> str:
-    if "policy" in record:
-        rules = ", ".join(f"{rule['policy']} {rule['place']}" for rule in record["policy"]["rules"])
-        return f"{record['policy']['decision']} ({rules or record['policy']['reason']})"
-    outcome = record.get("outcome", {})
-    parts = (
-        outcome.get("status"),
-        outcome.get("code"),
-        f"{outcome['count']} times" if outcome.get("count", 1) > 1 else None,
-    )
-    return " ".join(str(part) for part in parts if part)
-
-
-def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for key, member in value.items():
-            if path or key not in {"kind", "time", "seq", "v", "log"}:
-                yield from _flat(member, f"{path}.{key}" if path else key)
-    elif isinstance(value, list):
-        for number, member in enumerate(value):
-            yield from _flat(member, f"{path}[{number}]")
-    elif value is not None:
-        yield path, value
+    return [record for record in records if status is None or (record.get("outcome") or {}).get("status") == status]

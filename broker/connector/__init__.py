@@ -27,9 +27,25 @@ __all__ = [
     "errors",
 ]
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
-Host = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?$")]
-HttpsUrl = Annotated[str, Field(pattern=r"^https://[^/@\s?#]+(/[^\s?#]*)?$")]
+FileName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$", examples=["data/file"])]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$", examples=["accounts"])]
+Host = Annotated[
+    str,
+    Field(
+        pattern=r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?$", examples=["*.example.com", "localhost:8443"]
+    ),
+]
+HttpsUrl = Annotated[
+    str,
+    # a name or an IPv4 address, as egress pins it; no user, query or fragment
+    Field(
+        pattern=r"^https://[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?(/[A-Za-z0-9._~%!$&'()*+,;=:@/-]*)?$",
+        examples=["https://example.my.salesforce.com"],
+    ),
+]
+SnapshotName = Annotated[
+    str, Field(pattern=r"^[^\x00-\x1f\x7f]*[^/\x00-\x1f\x7f]\.json$", examples=["salesforce.snapshot.json"])
+]
 
 
 def _network(text: str) -> str:
@@ -45,7 +61,7 @@ class ReachDocument(BaseModel):
     private_ranges: list[Annotated[str, AfterValidator(_network)]] = Field(
         default_factory=list, description="Private address ranges that the hosts may resolve to; none unless named."
     )
-    certificate_authority: str | None = Field(
+    certificate_authority: FileName | None = Field(
         default=None, description="PEM file, beside the documents, that replaces the system's trust for this connector."
     )
 
@@ -82,13 +98,16 @@ class ConnectorDocument(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     type: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")] = Field(
-        description="Which connector this is: the name it is installed under."
+        description="Which connector this is: the name it is installed under.", examples=["salesforce"]
     )
     url: HttpsUrl = Field(description="The one URL under which the service is called.")
-    resources: Annotated[dict[Name, str], Field(min_length=1)] = Field(
+    resources: Annotated[dict[Name, Annotated[str, Field(min_length=1)]], Field(min_length=1)] = Field(
         description="What policies call a resource, and what the service calls it."
     )
-    snapshot: str | None = Field(default=None, description="The pinned snapshot, a JSON file beside this document.")
+    snapshot: SnapshotName | None = Field(
+        default=None,
+        description="The pinned snapshot, a JSON file beside this document: 'aam connector snapshot' writes it.",
+    )
     oauth: OAuthDocument = Field(default_factory=OAuthDocument)
     reach: ReachDocument = Field(default_factory=ReachDocument)
     limits: LimitsDocument = Field(default_factory=LimitsDocument)
@@ -117,6 +136,8 @@ class ToolCall:
 
 
 Run = Callable[[ToolCall, Session], Awaitable[Any]]
+Check = Callable[[Mapping[str, Any]], None]
+"""Raises `InvalidArguments` for what the input schema cannot say; called before anything is recorded as begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +145,8 @@ class Tool:
     """One action on one resource.
 
     `output_schema` is what may leave: members that it does not declare are taken off the result. `run` is None for an
-    action that exists so that policies can speak of it, but that the connector does not perform yet.
+    action that exists so that policies can speak of it, but that the connector does not perform yet. `check` sees
+    arguments that match the schema, before the call has begun.
     """
 
     resource: str
@@ -135,6 +157,7 @@ class Tool:
     reads_only: bool
     scopes: Sequence[str] = ()
     run: Run | None = None
+    check: Check | None = None
 
 
 class NoSettings(BaseModel):
@@ -147,7 +170,8 @@ class NoSettings(BaseModel):
 class Connector:
     """What one type of service is, to the broker.
 
-    `tools` raises `ValueError` with words for the administrator where the document or snapshot does not fit.
+    `tools` raises `ValueError` with words for the administrator where the document or snapshot does not fit; what is
+    only not pinned yet (no snapshot, or none of a resource) it lists as not built, so that policies can name it.
     `expired` tells whether a response means "renew the token and try again" (asked once a call). `describe` fetches
     what the service says of itself, to be pinned; `probe` is a harmless call that shows whether a grant works.
     """

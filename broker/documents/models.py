@@ -4,14 +4,17 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from broker.connector import ConnectorDocument
+from broker.connector import ConnectorDocument, FileName
 from broker.identity import AgentDocument, TrustDomainDocument
 from broker.policy import AgentPolicyDocument
 
 API_VERSION = "access.envisionai.dev/v1"
 Role = Literal["admin", "approver", "auditor"]
+
+
+_LARGEST_PORT = 65535
 
 
 class _Part(BaseModel):
@@ -20,17 +23,20 @@ class _Part(BaseModel):
 
 def _listener(text: str) -> str:
     host, _, port = text.rpartition(":")
-    ipaddress.ip_address(host.strip("[]"))
-    if not 0 <= int(port) <= 65535:  # noqa: PLR2004 - the largest port
-        raise ValueError("no such port")
+    try:
+        address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        address = None
+    if address is None or not (port.isascii() and port.isdecimal() and int(port) <= _LARGEST_PORT):
+        raise ValueError("must be an address and a port, for example 127.0.0.1:8470 or [::1]:8470")
     return text
 
 
 class TlsPart(_Part):
     """The certificate (with its chain) and the private key, as PEM files."""
 
-    certificate: str
-    key: str
+    certificate: FileName
+    key: FileName
 
 
 class ListenPart(_Part):
@@ -43,13 +49,15 @@ class ListenPart(_Part):
     behind_tls_proxy: bool = Field(
         default=False, description="A proxy on this machine or network terminates TLS; only it may reach the listener."
     )
-    hosts: list[str] = Field(
+    hosts: list[Annotated[str, Field(pattern=r"^[^\s/@]+$", examples=["access.example.com:8470"])]] = Field(
         default_factory=list, description="Host headers to accept besides the listener's own, as host or host:port."
     )
-    origins: list[str] = Field(default_factory=list, description="Origin headers to accept, as https://host.")
-    agents_socket: str = "run/agents.sock"
-    operators_socket: str = "run/operators.sock"
-    operators_group: str | None = Field(
+    origins: list[Annotated[str, Field(pattern=r"^https?://[^\s/@]+$", examples=["https://app.example.com"])]] = Field(
+        default_factory=list, description="Origin headers to accept, as https://host."
+    )
+    agents_socket: FileName = "run/agents.sock"
+    operators_socket: FileName = "run/operators.sock"
+    operators_group: Annotated[str, Field(min_length=1)] | None = Field(
         default=None, description="A group whose members may reach the operators' socket; without it, only its owner."
     )
 
@@ -58,7 +66,7 @@ class FileKey(_Part):
     """A file that only the broker's user may read; systemd's `LoadCredential` makes one."""
 
     source: Literal["file"]
-    path: str
+    path: FileName
 
     def where(self, base: Path) -> str:
         """Return the file's whole path."""
@@ -69,7 +77,7 @@ class KeyringKey(_Part):
     """The operating system's keyring."""
 
     source: Literal["keyring"]
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "vault"
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$", examples=["vault"])] = "vault"
 
     def where(self, _base: Path) -> str:
         """Return the name under which the keyring holds it."""
@@ -80,7 +88,7 @@ class EnvironmentKey(_Part):
     """An environment variable: whoever can read the process's environment can read it."""
 
     source: Literal["environment"]
-    variable: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] = "AAM_VAULT_KEY"
+    variable: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$", examples=["AAM_VAULT_KEY"])] = "AAM_VAULT_KEY"
 
     def where(self, _base: Path) -> str:
         """Return the variable's name."""
@@ -109,13 +117,15 @@ class BrokerDocument(_Part):
     """`spec` of the one `Broker` document."""
 
     log: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9./_-]{0,250}[a-z0-9])?$")] = Field(
-        description="The name of the trail's log, as a URL without a scheme; it stays for the life of the store."
+        description="The name of the trail's log, as a URL without a scheme; it stays for the life of the store.",
+        examples=["access.example.com/log/production"],
     )
     audience: Annotated[str, Field(pattern=r"^\S{1,500}$")] = Field(
-        description="What tokens must be issued for: the URL of /mcp as agents reach it."
+        description="What tokens must be issued for: the URL of /mcp as agents reach it.",
+        examples=["https://access.example.com/mcp"],
     )
     listen: ListenPart = Field(default_factory=ListenPart)
-    store: str = "data/broker.db"
+    store: FileName = "data/broker.db"
     key: Annotated[FileKey | KeyringKey | EnvironmentKey, Field(discriminator="source")]
     operators: Annotated[list[Operator], Field(min_length=1)]
     caps: CapsPart = Field(default_factory=CapsPart)
@@ -124,7 +134,16 @@ class BrokerDocument(_Part):
 class Metadata(_Part):
     """A document's name, unique within its kind, and words for its readers."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,98}[a-z0-9])?$")]
+    name: Annotated[
+        str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,98}[a-z0-9])?$", examples=["finance-analyst-readonly"])
+    ]
+    description: str | None = None
+
+
+class ConnectorMetadata(_Part):
+    """A connector's name, which begins its tools' names, and words for its readers."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$", examples=["salesforce"])]
     description: str | None = None
 
 
@@ -164,14 +183,9 @@ class TrustDomain(_Document):
 class Connector(_Document):
     """A service that agents may use through the broker."""
 
+    metadata: ConnectorMetadata  # type: ignore[assignment] # stricter: the name must fit into tools' names
     kind: Literal["Connector"]
     spec: ConnectorDocument
-
-    @model_validator(mode="after")
-    def _short_name(self) -> "Connector":
-        if not self.metadata.name.isidentifier() or len(self.metadata.name) > 31:  # noqa: PLR2004 - with a resource and an action it must fit a tool's name
-            raise ValueError("a connector's name is letters, digits and '_', 31 at most: it begins its tools' names")
-        return self
 
 
 KINDS: dict[str, type[_Document]] = {

@@ -1,13 +1,14 @@
 """The documents as one checked, immutable whole: what every call of a moment is decided by."""
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from broker.catalog import Catalog, CatalogTool
 from broker.connector import Connector, ConnectorDocument
+from broker.documents.files import NO_DIGESTS, Digests
 from broker.documents.models import BrokerDocument
 from broker.documents.source import Problem
 from broker.egress import Limits, Reach
@@ -60,13 +61,13 @@ class TrustSource:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """One checked set of documents. `digest` covers every file that it was read from; `files` has each one's."""
+    """One checked set of documents. `digest` covers every file that it was read from; `digests` has each one's."""
 
     directory: Path
     base: Path
     """The Broker document's directory: its relative paths start here."""
     digest: str
-    files: Mapping[str, str]
+    digests: Digests
     broker: BrokerDocument
     broker_name: str
     trust_domains: Mapping[str, TrustDomain]
@@ -82,6 +83,11 @@ class Snapshot:
     """(user, role) by user id."""
     warnings: tuple[Problem, ...]
 
+    @property
+    def files(self) -> Mapping[str, str]:
+        """The SHA-256 of every file that was read, by its name in the set."""
+        return {name: digest for name, digest in self.digests.items() if digest is not None}
+
     def policies_of(self, workload: str) -> AgentPolicies:
         """Return the policies of a workload; none permit nothing."""
         return self.policies.get(workload, NO_POLICIES)
@@ -90,11 +96,13 @@ class Snapshot:
 class Invalid(DocumentsInvalid):
     """The documents have mistakes; 'aam check DIR' lists them all."""
 
-    code = ""  # the same refusal, with the list
-
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(
+        self, problems: list[Problem], *, warnings: Sequence[Problem] = (), digests: Digests = NO_DIGESTS
+    ) -> None:
         super().__init__(
             f"The documents have {len(problems)} mistake{'s' * (len(problems) != 1)}; 'aam check DIR' lists them all.",
             detail="; ".join(map(str, problems[:20])),
         )
         self.problems = problems
+        self.warnings = warnings
+        self.digests = digests

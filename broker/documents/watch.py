@@ -1,15 +1,13 @@
 """The documents in force: changes on disk are loaded without a restart, whole or not at all."""
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 
-from broker.documents.check import load, read_files
+from broker.documents.check import load
+from broker.documents.files import digests, look
 from broker.documents.snapshot import FindConnector, Invalid, Snapshot
-from broker.documents.source import yaml_files
 from broker.errors import Refusal
 
 logger = logging.getLogger(__name__)
@@ -28,7 +26,9 @@ class Documents:
         self.current = snapshot
         self.last_problem: Invalid | None = None
         self._find = find
-        self._seen: Mapping[str, tuple[int, int, int]] = _look(snapshot)
+        self._read: Snapshot | Invalid = snapshot
+        self._seen: Mapping[str, tuple[int, ...]] = {}
+        self._unrecorded: str | None = None
 
     async def watch(self, loaded: Loaded, refused: Refused) -> None:
         """Load changes for ever.
@@ -38,59 +38,55 @@ class Documents:
         """
         while True:
             await asyncio.sleep(_LOOK_EVERY)
-            seen = await asyncio.to_thread(_look, self.current)
-            if seen != self._seen and await self._settled():
-                self._seen = await asyncio.to_thread(_look, self.current)
-                try:
-                    await self.reload(loaded, refused)
-                except Refusal as refusal:  # it could not be recorded, so it is not in force; it is tried again
-                    logger.error("documents not loaded", extra={"code": refusal.code})  # noqa: TRY400 - no traceback
-                    self._seen = {}
+            seen = await asyncio.to_thread(look, self.current.directory, self._read.digests)
+            if seen == self._seen:
+                continue
+            if await asyncio.to_thread(self._is_as_read):
+                self._seen = seen
+                continue
+            await self.reload(loaded, refused)
 
     async def reload(self, loaded: Loaded, refused: Refused) -> None:
-        """Load what is on disk now."""
-        try:
-            snapshot = await asyncio.to_thread(load, self.current.directory, self._find)
-        except Invalid as invalid:
-            self.last_problem = invalid
-            await refused(invalid)
-            return
-        self.last_problem = None
-        if snapshot.digest == self.current.digest:
-            return
-        restart_needed = snapshot.broker != self.current.broker
-        snapshot = replace(snapshot, broker=self.current.broker, operators=self.current.operators)
-        await loaded(snapshot, restart_needed)
-        self.current = snapshot
-        self._seen = await asyncio.to_thread(_look, snapshot)
-
-    async def _settled(self) -> bool:
-        first = await asyncio.to_thread(_digest, self.current)
+        """Load what is on disk now, if it is still the same a moment later; otherwise the next look finds it."""
+        read = await asyncio.to_thread(self._load)
+        seen = await asyncio.to_thread(look, self.current.directory, read.digests)
         await asyncio.sleep(_SETTLE)
-        return first is not None and first == await asyncio.to_thread(_digest, self.current)
-
-
-def _look(snapshot: Snapshot) -> Mapping[str, tuple[int, int, int]]:
-    """Note size, time and inode of every file of the set: cheap, and different when any of them may be."""
-    found = {}
-    for path in {*yaml_files(snapshot.directory), *(snapshot.directory / name for name in snapshot.files)}:
+        if await asyncio.to_thread(digests, self.current.directory, read.digests) != read.digests:
+            return
         try:
-            status = path.stat()
-            found[str(path)] = (status.st_size, status.st_mtime_ns, status.st_ino)
-        except OSError:
-            found[str(path)] = (-1, 0, 0)
-    return found
+            await self._take(read, loaded, refused)
+        except Refusal as refusal:  # it could not be recorded, so it is not in force; the next look tries again
+            if self._unrecorded != refusal.code:
+                logger.error("documents not loaded", extra={"code": refusal.code})  # noqa: TRY400 - no traceback
+            self._unrecorded = refusal.code
+            return
+        self._read, self._seen, self._unrecorded = read, seen, None
 
+    async def _take(self, read: Snapshot | Invalid, loaded: Loaded, refused: Refused) -> None:
+        if isinstance(read, Invalid):
+            self.last_problem = read
+            await refused(read)
+            return
+        if read.digest != self.current.digest:
+            restart_needed = read.broker != self.current.broker
+            started = self.current
+            snapshot = replace(
+                read,
+                base=started.base,
+                broker=started.broker,
+                broker_name=started.broker_name,
+                operators=started.operators,
+            )
+            await loaded(snapshot, restart_needed)
+            self.current = snapshot
+        self.last_problem = None
 
-def _digest(snapshot: Snapshot) -> str | None:
-    """Digest the content of every file of the set; None if it cannot be read just now."""
-    digest = hashlib.sha256()
-    try:
-        for name, text in sorted(read_files(snapshot.directory).items()):
-            digest.update(name.encode() + b"\0" + text)
-        for name in sorted(snapshot.files):
-            path: Path = snapshot.directory / name
-            digest.update(path.read_bytes() if path.is_file() else b"")
-    except OSError:
-        return None
-    return digest.hexdigest()
+    def _load(self) -> Snapshot | Invalid:
+        try:
+            return load(self.current.directory, self._find, operators_in_force=self.current.operators)
+        except Invalid as invalid:
+            return invalid
+
+    def _is_as_read(self) -> bool:
+        """Tell whether every file is what it was when it was last read, however often it was touched."""
+        return digests(self.current.directory, self._read.digests) == self._read.digests

@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 UNREACHABLE = -32001
+_END = b'{"end":true}\n'
 _LONGEST_TOKEN = 16384
 
 
@@ -29,12 +30,12 @@ def relay(agents_socket: str, token_file: str | None, agent: str | None) -> int:
         for line in sys.stdin.buffer:
             if line.strip():
                 connection.sendall(b'{"proof":' + _proof(token_file, agent) + b',"message":' + line.strip() + b"}\n")
+        ended.set()
+        connection.sendall(_END)
+        answers.join()  # the broker closes once everything is answered
     except OSError:
         sys.stderr.write("aam stdio: the broker closed the connection\n")
         return 1
-    ended.set()
-    connection.shutdown(socket.SHUT_WR)
-    answers.join()
     return 0
 
 
@@ -52,14 +53,20 @@ def _proof(token_file: str | None, agent: str | None) -> bytes:
 
 def _copy_answers(connection: socket.socket, ended: threading.Event) -> None:
     """Copy what the broker says to stdout, a whole line at a time; when it leaves first, so does the relay."""
-    with connection.makefile("rb") as lines:
-        for line in lines:
-            sys.stdout.buffer.write(line)
-            sys.stdout.buffer.flush()
-    if not ended.is_set():
-        sys.stderr.write("aam stdio: the broker closed the connection\n")
-        sys.stderr.flush()
-        os._exit(1)  # the main thread waits on stdin, which nothing else ends
+    reason = "the broker closed the connection"
+    try:
+        with connection.makefile("rb") as lines:
+            for line in lines:
+                if line.endswith(b"\n"):
+                    sys.stdout.buffer.write(line)
+                    sys.stdout.buffer.flush()
+        if ended.is_set():
+            return
+    except OSError as error:
+        reason = f"the answers cannot be passed on: {error.strerror}"
+    sys.stderr.write(f"aam stdio: {reason}\n")
+    sys.stderr.flush()
+    os._exit(1)  # the main thread waits on stdin, which nothing else ends
 
 
 def _no_daemon(agents_socket: str, error: OSError) -> int:
@@ -69,7 +76,7 @@ def _no_daemon(agents_socket: str, error: OSError) -> int:
     line = sys.stdin.buffer.readline()
     try:
         request_id = json.loads(line).get("id")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         request_id = None
     problem = {"code": UNREACHABLE, "message": reason, "data": {"code": "daemon_unreachable"}}
     sys.stdout.buffer.write(json.dumps({"jsonrpc": "2.0", "id": request_id, "error": problem}).encode() + b"\n")

@@ -4,9 +4,20 @@ A connector gets a `Session`: bound to one base URL, already authorised for one 
 written at the last moment, here, and nothing that is handed back (responses, errors) holds it.
 """
 
-from broker.egress.client import Client, Egress, Limits, Response
-from broker.egress.reach import Reach
+from broker.egress.client import Client, Dispatch, Egress, Limits, Response
+from broker.egress.reach import Reach, origin
 from broker.egress.secret import Secret
 from broker.egress.session import Authorization, Session
 
-__all__ = ["Authorization", "Client", "Egress", "Limits", "Reach", "Response", "Secret", "Session"]
+__all__ = [
+    "Authorization",
+    "Client",
+    "Dispatch",
+    "Egress",
+    "Limits",
+    "Reach",
+    "Response",
+    "Secret",
+    "Session",
+    "origin",
+]

@@ -1,5 +1,6 @@
 """One HTTP client for each connector, made once: it pins, caps and cuts, and says whether a request had been sent."""
 
+import re
 import ssl
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -13,8 +14,10 @@ from aiohttp.tracing import Trace
 from yarl import URL
 
 from broker.egress.reach import CheckedResolver, Reach
+from broker.egress.secret import Secret
 from broker.errors import (
     EgressDenied,
+    Refusal,
     UpstreamInterrupted,
     UpstreamMalformed,
     UpstreamRedirected,
@@ -25,6 +28,8 @@ from broker.errors import (
 
 # What a response says of itself that a connector may need; cookies, challenges and locations stay here.
 _HEADERS_KEPT = frozenset({"content-type", "retry-after", "etag", "last-modified", "link", "sforce-limit-info"})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ class Response:
         """Parse the body; raise `UpstreamMalformed` if it is no JSON."""
         try:
             return msgspec.json.decode(self.body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise UpstreamMalformed(detail=f"HTTP {self.status} with a body that is no JSON") from None
 
 
@@ -94,35 +99,55 @@ class Client:
         )
 
     async def send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, dispatch: Dispatch
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        dispatch: Dispatch,
+        authorization: Secret | None = None,
     ) -> Response:
         """Send one request; redirects are an error, and so is an answer over the cap.
 
         Raises `EgressDenied` before anything is sent, `UpstreamUnreachable` when nothing was, and `UpstreamTimeout` or
         `UpstreamInterrupted` when the service may have acted. Cancelling closes the connection.
         """
-        self.reach.check_url(url)
+        target = self.reach.check_url(url)
+        _check_headers(method, headers)
         if body is not None and len(body) > self.limits.request_bytes:
-            raise EgressDenied(detail=f"the request's body is over {self.limits.request_bytes} bytes")
+            raise EgressDenied(f"The request is larger than the {self.limits.request_bytes} bytes that may be sent.")
         _DISPATCH.set(dispatch)
+        failure: Refusal
         try:
-            async with self._http.request(
-                method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False
-            ) as response:
-                if response.status in {301, 302, 303, 307, 308}:
-                    raise UpstreamRedirected(detail=f"HTTP {response.status}")
-                kept = {name.lower(): value for name, value in response.headers.items()}
-                return Response(
-                    response.status,
-                    {name: kept[name] for name in _HEADERS_KEPT & kept.keys()},
-                    await self._read(response),
-                )
-        # Their exceptions hold the request with its headers, so none of them is chained.
+            return await self._exchange(method, target, headers, body, authorization)
+        except Refusal as refused:
+            failure = refused.anew()
         except TimeoutError:
-            raise (UpstreamTimeout if dispatch.sent else UpstreamUnreachable)(detail="timed out") from None
+            failure = (UpstreamTimeout if dispatch.sent else UpstreamUnreachable)(detail="timed out")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            failure = UpstreamInterrupted if dispatch.sent else UpstreamUnreachable
-            raise failure(detail=f"{type(error).__name__}{_tls_reason(error)}") from None
+            kind = UpstreamInterrupted if dispatch.sent else UpstreamUnreachable
+            failure = kind(detail=f"{type(error).__name__}{_tls_reason(error)}")
+        # Raised out here, so that it carries neither their exceptions nor their frames: those hold the token
+        raise failure
+
+    async def _exchange(
+        self, method: str, target: URL, headers: Mapping[str, str], body: bytes | None, authorization: Secret | None
+    ) -> Response:
+        async with self._http.request(
+            method,
+            target,
+            headers=headers if authorization is None else {**headers, "Authorization": authorization.reveal()},
+            data=body,
+            allow_redirects=False,
+        ) as response:
+            if response.status in _REDIRECTS:
+                raise UpstreamRedirected(detail=f"HTTP {response.status}")
+            kept = {name.lower(): value for name, value in response.headers.items()}
+            return Response(
+                response.status,
+                {name: kept[name] for name in _HEADERS_KEPT & kept.keys()},
+                await self._read(response),
+            )
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         body = bytearray()
@@ -148,7 +173,7 @@ class Egress:
         """Return the client for these settings, made once. `authority` is PEM text that replaces the system's trust."""
         key = (reach, limits, authority)
         if key not in self._clients:
-            self._clients[key] = Client(reach, limits, ssl.create_default_context(cadata=authority))
+            self._clients[key] = Client(reach, limits, _tls(authority))
         return self._clients[key]
 
     async def close(self) -> None:
@@ -158,7 +183,26 @@ class Egress:
         self._clients.clear()
 
 
+def _check_headers(method: str, headers: Mapping[str, str]) -> None:
+    """Refuse what could not be written as it stands, before a connection is opened for it."""
+    values = "".join(headers.values())
+    if not method.isalpha() or not method.isascii() or not values.isprintable():
+        raise EgressDenied(detail="a method or header value with characters that do not belong in one")
+    if not all(_FIELD_NAME.fullmatch(name) for name in headers):
+        raise EgressDenied(detail="a header name with characters that do not belong in one")
+
+
+def _tls(authority: str | None) -> ssl.SSLContext:
+    """Trust the authority, or the system's; not `create_default_context`, which would obey SSLKEYLOGFILE."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if authority is None:
+        context.load_default_certs()
+    else:
+        context.load_verify_locations(cadata=authority)
+    return context
+
+
 def _tls_reason(error: Exception) -> str:
-    """OpenSSL's own reason for a certificate it does not accept: names no host, and is what an operator needs."""
+    """OpenSSL's own reason for a certificate that it does not accept: what an operator needs to know."""
     cause = getattr(error, "certificate_error", None)
     return f": {cause.verify_message}" if isinstance(cause, ssl.SSLCertVerificationError) else ""

@@ -3,6 +3,7 @@
 import httpx2
 
 from broker.egress.client import Client, Dispatch
+from broker.egress.secret import Secret
 
 
 class EgressTransport(httpx2.AsyncBaseTransport):
@@ -14,9 +15,13 @@ class EgressTransport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send the request and return a response that holds no trace of it."""
         wanted = {name: value for name, value in request.headers.items() if name in {"content-type", "accept"}}
-        if "authorization" in request.headers:  # the client's own authentication at the token endpoint
-            wanted["authorization"] = request.headers["authorization"]
+        authentication = request.headers.get("authorization")  # the client's own, at the token endpoint
         answer = await self._client.send(
-            request.method, str(request.url), wanted, await request.aread() or None, Dispatch()
+            request.method,
+            str(request.url),
+            wanted,
+            await request.aread() or None,
+            Dispatch(),
+            None if authentication is None else Secret(authentication),
         )
         return httpx2.Response(answer.status, headers=dict(answer.headers), content=answer.body)

@@ -2,12 +2,14 @@
 
 import functools
 import ipaddress
+import re
 import socket
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from aiohttp import ThreadedResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from broker.errors import EgressDenied
 
@@ -15,6 +17,9 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
+_PUBLIC_IPV6 = ipaddress.IPv6Network("2000::/3")  # RFC 4291 §2.4: all the unicast space that has been given out
+_HOST_AND_PORT = re.compile(r"(.*?)(?::([0-9]{1,5}))?", re.DOTALL)
+_HTTPS_PORT = 443
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,43 +33,73 @@ class Reach:
     hosts: frozenset[str]
     private: tuple[Network, ...] = ()
 
-    def check_url(self, url: str) -> None:
-        """Return if the URL may be called; raise `EgressDenied` otherwise. Host names are resolved later."""
-        parts = urlsplit(url)
-        _check_origin(self, parts.scheme, parts.netloc)
-        if any(unquote(segment) in {".", ".."} for segment in parts.path.split("/")):
+    def check_url(self, url: str) -> URL:
+        """Return the URL as it is to be called; raise `EgressDenied` if it may not be. Names are resolved later."""
+        target = parse_url(url)
+        _check_place(self, target.raw_host or "", target.port or 0)
+        if climbs(unquote(target.raw_path)):
             raise EgressDenied(detail="the path climbs")
+        return target
 
     def check_address(self, address: Address) -> None:
         """Return if the address may be connected to; raise `EgressDenied` otherwise."""
         plain = _unwrapped(address)
         if any(plain.version == network.version and plain in network for network in self.private):
             return
-        if not plain.is_global or plain.is_multicast:
+        given_out = plain.version == 4 or plain in _PUBLIC_IPV6  # noqa: PLR2004 - IP's version
+        if not plain.is_global or plain.is_multicast or not given_out:
             raise EgressDenied(detail=f"{plain} is not a public address and not among the connector's private ranges")
 
     def names(self, host: str, port: int) -> bool:
         """Tell whether a host and port are among the hosts."""
         for allowed in self.hosts:
-            name, _, wanted = allowed.partition(":")
-            if int(wanted or 443) != port:
+            name, wanted = _HOST_AND_PORT.fullmatch(allowed).groups()  # type: ignore[union-attr] # matches any text
+            if int(wanted or _HTTPS_PORT) != port:
                 continue
-            if host == name or (name.startswith("*.") and host.endswith(name[1:]) and host != name[2:]):
+            if host == name.strip("[]") or (name.startswith("*.") and host.endswith(name[1:]) and host != name[1:]):
                 return True
         return False
 
 
-@functools.lru_cache(maxsize=1024)
-def _check_origin(reach: Reach, scheme: str, netloc: str) -> None:
-    parts = urlsplit(f"{scheme}://{netloc}")
-    if parts.scheme != "https":
-        raise EgressDenied(detail=f"only https leaves the broker, not {parts.scheme!r}")
-    if parts.username is not None or parts.password is not None or not parts.hostname:
+def parse_url(url: str) -> URL:
+    """Parse an https URL once, for every check and for the call itself, so that no two readings of it can differ.
+
+    Raises `EgressDenied` for anything but plain `https://host[:port]/path?query`.
+    """
+    if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
+        raise EgressDenied(detail="a URL with characters that do not belong in one")
+    try:
+        target = URL(url, encoded=True)
+        host, _ = target.raw_host, target.port  # read here: yarl takes a URL apart only when it is asked
+    except ValueError:
+        raise EgressDenied(detail="not a URL") from None
+    if target.scheme != "https":
+        raise EgressDenied(detail=f"only https leaves the broker, not {target.scheme!r}")
+    if not host or "@" in target.raw_authority:
         raise EgressDenied(detail="the URL names no plain host")
-    if not reach.names(parts.hostname, parts.port or 443):
-        raise EgressDenied(detail=f"{netloc} is not among the connector's hosts")
-    if address := _literal(parts.hostname):
-        reach.check_address(address)
+    return target if host == host.lower() else target.with_host(host.lower())
+
+
+def climbs(path: str) -> bool:
+    """Tell whether a segment of a decoded path is `.` or `..`, by any server's idea of where a segment ends."""
+    return any(segment.partition(";")[0] in {".", ".."} for segment in re.split(r"[/\\]", path))
+
+
+def origin(url: str) -> str:
+    """Return the URL's origin (RFC 6454 §4) in one spelling; raise `EgressDenied` as `parse_url` does."""
+    target = parse_url(url)
+    return f"https://{target.host_subcomponent}:{target.port}"
+
+
+@functools.lru_cache(maxsize=1024)
+def _check_place(reach: Reach, host: str, port: int) -> None:
+    if not reach.names(host, port):
+        raise EgressDenied(detail=f"{host}:{port} is not among the connector's hosts")
+    if ":" in host or host.replace(".", "").isdigit():  # what aiohttp takes for an address never meets the resolver
+        try:
+            reach.check_address(ipaddress.ip_address(host))
+        except ValueError:
+            raise EgressDenied(detail=f"{host} is neither a name nor an address") from None
 
 
 class CheckedResolver(AbstractResolver):
@@ -86,13 +121,6 @@ class CheckedResolver(AbstractResolver):
     async def close(self) -> None:
         """Let go of the resolver."""
         await self._names.close()
-
-
-def _literal(host: str) -> Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None
 
 
 def _unwrapped(address: Address) -> Address:

@@ -43,7 +43,8 @@ class _ThroughEgress(BaseAdapter):
         response = requests.Response()
         response.status_code = answer.status
         response.headers.update(answer.headers)
-        response._content = answer.body  # noqa: SLF001 - how requests' own adapters' callers fill it
+        response._content = answer.body  # noqa: SLF001 - it has been read whole; requests has no public way to say so
+        response._content_consumed = True  # type: ignore[attr-defined] # noqa: SLF001
         response.encoding = "utf-8"
         response.url = str(request.url)
         response.request = request

@@ -3,15 +3,21 @@
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import msgspec
 
 from broker.egress.client import Client, Dispatch, Response
+from broker.egress.reach import climbs, origin
 from broker.egress.secret import Secret
 from broker.errors import EgressDenied, InvalidArguments, UpstreamUnauthorized
 
 _PLACE = re.compile(r"\{(\w+)\}")
+# What egress writes itself: who calls, where, and how the message is framed
+_OURS = frozenset(
+    {"authorization", "proxy-authorization", "cookie", "host", "content-length", "transfer-encoding", "connection"}
+    | {"upgrade", "te", "trailer", "expect", "accept-encoding"}
+)
 
 
 class Authorization(Protocol):
@@ -33,11 +39,13 @@ class Session:
         self, client: Client, base_url: str, authorization: Authorization, expired: Callable[[Response], bool]
     ) -> None:
         self._client = client
-        self._origin = _origin(base_url)
+        self._origin = origin(base_url)
         self._base = base_url.rstrip("/")
         self._authorization = authorization
         self._expired = expired
         self._dispatch = Dispatch()
+        self._spent: Secret | None = None
+        """The header that this session has had renewed: one renewal is what an attempt gets."""
 
     @property
     def base_url(self) -> str:
@@ -65,33 +73,32 @@ class Session:
         return await self.send(method, url, headers, body)
 
     async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Response:
-        """Send a whole request under the base URL's origin, with the credential; renew and repeat once on expiry."""
-        if _origin(url) != self._origin:
-            raise EgressDenied(detail=f"{_origin(url)} is not the service that this session is bound to")
-        plain = {name: value for name, value in headers.items() if name.lower() not in {"authorization", "cookie"}}
+        """Send a whole request under the base URL's origin, with the credential.
+
+        A credential that has expired is renewed and the request repeated: once in a session, however many requests it
+        makes. What a caller says of authorization, cookies, host or framing is left out.
+        """
+        if (wanted := origin(url)) != self._origin:
+            raise EgressDenied(detail=f"{wanted} is not the service that this session is bound to")
+        plain = {name: value for name, value in headers.items() if name.lower() not in _OURS}
         for last in (False, True):
             header = await self._authorization.header()
-            response = await self._client.send(
-                method, url, {**plain, "Authorization": header.reveal()}, body, self._dispatch
-            )
+            response = await self._client.send(method, url, plain, body, self._dispatch, header)
             if not self._expired(response):
                 return response
-            if not last:
-                await self._authorization.renew(header)
+            if last or self._spent not in (None, header):
+                break
+            self._spent = header
+            await self._authorization.renew(header)
         raise UpstreamUnauthorized(detail="a token that was just issued is refused as expired")
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{(parts.hostname or '').lower()}:{parts.port or 443}"
 
 
 def _fill(template: str, values: Mapping[str, str]) -> str:
     def segment(place: re.Match[str]) -> str:
         value = values[place[1]]
-        # quote() leaves dots alone, and ".." would climb the path
-        if value in {"", ".", ".."}:
-            raise InvalidArguments(f"{place[1]!r} must not be empty or dots.")
+        # quote() leaves dots alone, and ".." would climb the path, at the service too if it decodes twice
+        if not value or climbs(value):
+            raise InvalidArguments(f"{place[1]!r} must not be empty, and no part of it dots.")
         return quote(value, safe="")
 
     return _PLACE.sub(segment, template)

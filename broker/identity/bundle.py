@@ -1,13 +1,14 @@
 """Trust bundles: the keys that a trust domain signs with, parsed strictly and kept apart for each domain."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from joserfc import jwk
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, SecurityWarning
 
 from broker.errors import ProofUntrusted
 
@@ -67,15 +68,18 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _parse_key(entry: Any) -> BundleKey | None:
-    algorithms: tuple[str, ...]
-    if not isinstance(entry, dict) or entry.get("use") != "jwt-svid" or not isinstance(entry.get("kid"), str):
+    if not isinstance(entry, dict) or entry.get("use") != "jwt-svid":
         return None
-    if entry.get("kty") not in {"RSA", "EC"} or not entry["kid"]:
+    key_id = entry.get("kid")
+    if not isinstance(key_id, str) or not key_id or not key_id.isprintable():
         return None
-    # joserfc refuses a `use` it does not know, so what has been checked here is taken off
+    # joserfc refuses a `use` that it does not know, so what has been checked here is taken off
     plain = {name: value for name, value in entry.items() if name in {"kty", "kid", "n", "e", "crv", "x", "y"}}
+    algorithms: tuple[str, ...]
     try:
-        key = jwk.import_key(plain)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SecurityWarning)  # of small keys, which are left out below
+            key = jwk.import_key(plain)
         if isinstance(key, jwk.RSAKey):
             algorithms = _RSA_ALGORITHMS if key.public_key.key_size >= _RSA_BITS else ()
         elif isinstance(key, jwk.ECKey):
@@ -86,7 +90,7 @@ def _parse_key(entry: Any) -> BundleKey | None:
         return None
     if "alg" in entry:
         algorithms = tuple(name for name in algorithms if name == entry["alg"])
-    return BundleKey(entry["kid"], key, algorithms) if algorithms else None
+    return BundleKey(key_id, key, algorithms) if algorithms else None
 
 
 def _whole_number(value: Any) -> int | None:
@@ -119,11 +123,15 @@ class TrustStore:
             self._stale_after[bundle.trust_domain] = stale_after
         return True
 
+    def forget(self, trust_domain: str) -> None:
+        """Take the domain's bundle out of force, if there is one: until another comes, nothing from it is trusted."""
+        self._bundles.pop(trust_domain, None)
+        self._stale_after.pop(trust_domain, None)
+
     def keep_only(self, trust_domains: set[str]) -> None:
         """Forget the bundles of trust domains that are no longer configured."""
         for name in self._bundles.keys() - trust_domains:
-            del self._bundles[name]
-            self._stale_after.pop(name, None)
+            self.forget(name)
 
     def find(self, trust_domain: str) -> TrustBundle | None:
         """Return the domain's bundle, however old; for reports."""

@@ -6,6 +6,7 @@ Selectors are written as SPIRE's unix workload attestor writes them: `unix:uid:1
 """
 
 import contextlib
+import errno
 import functools
 import grp
 import hashlib
@@ -17,6 +18,8 @@ import struct
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+_NOBODY_AT_ALL = 2**32 - 1  # (uid_t) -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,9 @@ def socket_peer(connection: socket.socket) -> Peer:
         _version, uid = struct.unpack_from("2I", connection.getsockopt(0, 0x001, 76))
         (pid,) = struct.unpack("i", connection.getsockopt(0, 0x002, 4))
         return Peer(pid, uid, pwd.getpwuid(uid).pw_gid)
-    pid, uid, gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    pid, uid, gid = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    if uid == _NOBODY_AT_ALL:  # what the kernel says of a socket that has no peer process, such as a TCP one
+        raise OSError(errno.ENOTCONN, "the socket has no local peer")
     return Peer(pid, uid, gid)
 
 
@@ -47,24 +52,40 @@ def described(peer: Peer) -> Peer:
     with contextlib.suppress(KeyError):
         found.add(f"unix:group:{grp.getgrgid(peer.gid).gr_name}")
     with contextlib.suppress(OSError, AttributeError):  # AttributeError: pidfds are Linux's
-        found |= _executable(peer.pid)
+        found |= _executable(peer)
     return replace(peer, selectors=frozenset(found))
 
 
-def _executable(pid: int) -> set[str]:
-    watch = os.pidfd_open(pid)  # so that the pid cannot come to mean another process while its file is read
+def _executable(peer: Peer) -> set[str]:
+    process = f"/proc/{peer.pid}"
+    watch = os.pidfd_open(peer.pid)  # so that the pid cannot come to mean another process while its file is read
     try:
-        path = os.readlink(f"/proc/{pid}/exe")  # noqa: PTH115 - the text, not a path of ours
-        status = os.stat(f"/proc/{pid}/exe")  # noqa: PTH116 - the link itself is what matters
-        digest = _digest(f"/proc/{pid}/exe", status.st_dev, status.st_ino, status.st_mtime_ns)
-        if select.select([watch], [], [], 0)[0]:
-            return set()  # it has ended meanwhile
-        return {f"unix:path:{path}", f"unix:sha256:{digest}"}
+        if os.stat(process).st_uid != peer.uid:  # noqa: PTH116
+            return set()  # it means another process already, or one that changed its user since it connected
+        path, status = os.readlink(f"{process}/exe"), os.stat(f"{process}/exe")  # noqa: PTH115, PTH116 - the link itself
+        digest = _digest(f"{process}/exe", status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns)
+        if _has_ended(watch):
+            return set()
+        return {f"unix:sha256:{digest}"} | ({f"unix:path:{path}"} if _is_here(path, status) else set())
     finally:
         os.close(watch)
 
 
+def _has_ended(watch: int) -> bool:
+    ended = select.poll()  # not select(): a busy daemon's descriptors go beyond the 1024 that it takes
+    ended.register(watch, select.POLLIN)
+    return bool(ended.poll(0))
+
+
+def _is_here(path: str, status: os.stat_result) -> bool:
+    """Tell whether the path means that file to us too: in a mount namespace of its own, anyone can give it any path."""
+    try:
+        return os.path.samestat(os.stat(path), status)  # noqa: PTH116
+    except OSError:
+        return False
+
+
 @functools.lru_cache(maxsize=256)
-def _digest(path: str, _device: int, _inode: int, _modified: int) -> str:
+def _digest(path: str, _device: int, _inode: int, _size: int, _changed: int) -> str:
     with Path(path).open("rb") as executable:
         return hashlib.file_digest(executable, "sha256").hexdigest()

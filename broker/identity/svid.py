@@ -3,10 +3,10 @@
 import base64
 import hashlib
 import json
-import math
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from joserfc import jws
@@ -22,61 +22,73 @@ from broker.errors import (
 )
 from broker.identity.bundle import BundleKey, TrustBundle, TrustStore, unique_keys
 from broker.identity.registry import TrustDomain
-from broker.identity.workload import Assurance, SpiffeId, WorkloadIdentity
+from broker.identity.workload import SpiffeId, WorkloadIdentity
 
 LONGEST_TOKEN = 8192  # bytes; SPIRE's are about 700
 _CLOCK_SKEW = 30.0  # seconds by which an issuer's clock may be ahead; an expired token gets none
-_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512"})  # §3
+# Tuples: anything may stand in a header, and not everything can be looked up in a set
+_ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512")  # §3
+_TYPES = ("JWT", "JOSE")
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
+_LATEST = 2**53  # seconds: far beyond any date, and exact as a float; NaN and infinity are not below it
 _REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """An identity, and what it was verified by."""
+
+    identity: WorkloadIdentity
+    expires_at: float
+    domain: TrustDomain
+    bundle: TrustBundle
 
 
 class SvidVerifier:
     """Verifies JWT-SVIDs for one audience, remembering those that it has verified.
 
-    A remembered token is still checked for its expiry and against the bundle in force: a rotation or revocation takes
-    effect at once. Not safe for use from several threads.
+    A remembered token is still checked for its expiry and against the trust domain and bundle in force: a rotation, a
+    revocation or a changed configuration takes effect at once. Not safe for use from several threads.
     """
 
     def __init__(self, audience: str, store: TrustStore) -> None:
         self._audience = audience
         self._store = store
-        self._verified: OrderedDict[bytes, tuple[WorkloadIdentity, TrustBundle]] = OrderedDict()
+        self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
 
     def verify(self, token: str, domains: Mapping[str, TrustDomain], now: float) -> WorkloadIdentity:
         """Return the identity that the token proves at `now` (seconds since the epoch), or raise `Unauthenticated`."""
+        if len(token) > LONGEST_TOKEN:
+            raise ProofMalformed(detail=f"the token is longer than {LONGEST_TOKEN} characters")
         key = hashlib.sha256(token.encode("utf-8", "replace")).digest()
         if remembered := self._verified.get(key):
-            identity, bundle = remembered
-            domain = domains.get(identity.trust_domain)
-            if (
-                domain is not None
-                and identity.assurance == _assurance(domain)
-                and self._store.bundle(identity.trust_domain, now) is bundle
-            ):
-                if identity.expires_at is not None and identity.expires_at <= now:
+            if self._is_current(remembered, domains, now):
+                if remembered.expires_at <= now:
                     raise ProofExpired
-                return identity
+                return remembered.identity
             del self._verified[key]
-        identity, bundle = self._verify(token, domains, now, key.hex())
-        self._verified[key] = identity, bundle
+        verified = self._verified[key] = self._verify(token, domains, now, key.hex())
         if len(self._verified) > _REMEMBERED:
             self._verified.popitem(last=False)
-        return identity
+        return verified.identity
 
-    def _verify(
-        self, token: str, domains: Mapping[str, TrustDomain], now: float, digest: str
-    ) -> tuple[WorkloadIdentity, TrustBundle]:
-        # 1. The form: three canonical base64url parts, of a sane length.
-        parts = _COMPACT.fullmatch(token) if len(token) <= LONGEST_TOKEN else None
+    def _is_current(self, verified: "_Verified", domains: Mapping[str, TrustDomain], now: float) -> bool:
+        name = verified.identity.trust_domain
+        return domains.get(name) == verified.domain and self._store.bundle(name, now) is verified.bundle
+
+    def _verify(self, token: str, domains: Mapping[str, TrustDomain], now: float, digest: str) -> "_Verified":
+        # 1. The form: three canonical base64url parts, two of them JSON objects.
+        parts = _COMPACT.fullmatch(token)
         if parts is None:
-            raise ProofMalformed
-        header, claims = _json_object(parts[1]), _json_object(parts[2])
+            raise ProofMalformed(detail="not three parts of base64url")
+        header, claims, _ = _json_object(parts[1]), _json_object(parts[2]), _bytes(parts[3])
 
         # 2. The header: a known algorithm and nothing that the standard does not list.
-        if header.keys() - {"alg", "kid", "typ"} or header.get("alg") not in _ALGORITHMS:
-            raise ProofMalformed(detail=f"header {sorted(header)[:8]} with an algorithm or member that is not allowed")
-        if "typ" in header and header["typ"] not in {"JWT", "JOSE"}:
+        if header.keys() - {"alg", "kid", "typ"}:
+            raise ProofMalformed(detail=f"header {sorted(header)[:8]} with a member that is not allowed")
+        if header.get("alg") not in _ALGORITHMS:
+            raise ProofMalformed(detail="alg is not one of JWT-SVID's")
+        if "typ" in header and header["typ"] not in _TYPES:
             raise ProofMalformed(detail="typ is neither JWT nor JOSE")
 
         # 3. The subject: a workload of a trust domain that is configured here.
@@ -100,26 +112,23 @@ class SvidVerifier:
         self._check_audience(claims)
         expires_at = _check_times(claims, now, domain.longest_lifetime)
         token_id = claims.get("jti")
-        return WorkloadIdentity(
+        identity = WorkloadIdentity(
             spiffe_id=str(subject),
             trust_domain=subject.trust_domain,
             method="jwt-svid",
-            assurance=_assurance(domain),
+            assurance="development" if domain.development else "attested",
             proof=f"sha256:{digest}",
             key_id=signer.key_id[:256],
-            token_id=token_id[:256] if isinstance(token_id, str) else None,
+            token_id=token_id[:256] if isinstance(token_id, str) and token_id.isprintable() else None,
             expires_at=expires_at,
-        ), bundle
+        )
+        return _Verified(identity, expires_at, domain, bundle)
 
     def _check_audience(self, claims: Mapping[str, Any]) -> None:
         audience = claims.get("aud")
         named = [audience] if isinstance(audience, str) else audience
         if not isinstance(named, list) or self._audience not in named:
             raise ProofForAnotherAudience(f"The token's audience must be {self._audience!r}.")
-
-
-def _assurance(domain: TrustDomain) -> Assurance:
-    return "development" if domain.development else "attested"
 
 
 def _choose_key(bundle: TrustBundle, header: Mapping[str, Any]) -> BundleKey:
@@ -138,32 +147,40 @@ def _check_times(claims: Mapping[str, Any], now: float, longest: float) -> float
         raise ProofMalformed(detail="no exp")
     if expires_at <= now:
         raise ProofExpired
-    if expires_at - now > longest + _CLOCK_SKEW:
-        raise ProofLivesTooLong(f"The token may live for {longest:.0f} seconds at most.")
-    for name in ("nbf", "iat"):
-        since = _seconds(claims, name)
+    not_before, issued_at = _seconds(claims, "nbf"), _seconds(claims, "iat")
+    for since in (not_before, issued_at):
         if since is not None and since > now + _CLOCK_SKEW:
-            raise ProofNotYetValid(detail=f"{name} is {since - now:.0f} s ahead")
+            raise ProofNotYetValid(detail=f"nbf or iat is {since - now:.0f} s ahead")
+    if expires_at - min(now, now if issued_at is None else issued_at) > longest + _CLOCK_SKEW:
+        raise ProofLivesTooLong(f"The token may live for {longest:.0f} seconds at most.")
     return expires_at
 
 
 def _seconds(claims: Mapping[str, Any], name: str) -> float | None:
-    value = claims.get(name)
-    if value is None and name not in claims:
+    if name not in claims:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ProofMalformed(detail=f"{name} is not a number")
+    value = claims[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -_LATEST < value < _LATEST:
+        raise ProofMalformed(detail=f"{name} is not a number of seconds")
     return float(value)
 
 
 def _json_object(part: str) -> dict[str, Any]:
     try:
-        raw = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-        if base64.urlsafe_b64encode(raw).rstrip(b"=").decode() != part:
-            raise ValueError("base64url that is not canonical")
-        value = json.loads(raw, object_pairs_hook=unique_keys)
+        value = json.loads(_bytes(part).decode(), object_pairs_hook=unique_keys)
     except (ValueError, RecursionError):
-        raise ProofMalformed from None
+        raise ProofMalformed(detail="a part that is not JSON, or says one thing twice") from None
     if not isinstance(value, dict):
-        raise ProofMalformed
+        raise ProofMalformed(detail="a part that is not a JSON object")
     return value
+
+
+def _bytes(part: str) -> bytes:
+    """Decode base64url; refuse any spelling but the one, such as bits at the end that count for nothing."""
+    try:
+        raw = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+    except ValueError:
+        raw = b""
+    if base64.urlsafe_b64encode(raw).rstrip(b"=").decode() != part:
+        raise ProofMalformed(detail="base64url that is not canonical")
+    return raw

@@ -1,7 +1,7 @@
 """The policy enforcement point: one call, start to end."""
 
 from broker.pipeline.call import Pipeline
-from broker.pipeline.recording import Recorder
+from broker.pipeline.recorder import Recorder
 from broker.pipeline.request import Answer, Emit, Origin, Request, Transport, silent
 from broker.pipeline.service import service_of
 

@@ -1,19 +1,32 @@
 """One call, start to end. Only this file knows the order."""
 
 import datetime
+from collections.abc import Mapping
+from typing import Any
 
 from broker.budget import CallSlots
 from broker.catalog import CatalogTool
 from broker.connector import ToolCall
 from broker.documents import Documents, Snapshot
 from broker.egress import Egress, Session
-from broker.errors import ActionNotBuilt, ArgumentsTooLarge, Draining, InvalidArguments, UnknownTool
-from broker.pipeline.recording import Recorder, Story
+from broker.errors import (
+    ActionNotBuilt,
+    ArgumentsTooLarge,
+    Draining,
+    InvalidArguments,
+    LeakBlocked,
+    Refusal,
+    UnknownTool,
+)
+from broker.pipeline.recorder import Recorder
 from broker.pipeline.request import Answer, Emit, Request
 from broker.pipeline.service import service_of
+from broker.pipeline.story import Story
 from broker.policy import AccessRequest
-from broker.redact import Released, release
+from broker.redact import Matcher, Released, release
 from broker.vault import Vault
+
+_DEEPEST = 100  # lists and objects within each other; what checks and writes JSON gives up somewhere above
 
 
 class Pipeline:
@@ -36,7 +49,7 @@ class Pipeline:
         and the answer is released, or the refusal raised, only once it is durable.
         """
         documents = self._documents.current
-        async with self._recorder.recording(request, documents) as story:
+        async with Story(self._recorder, request, documents) as story:
             # 1. Who: the door verified the proof; whether the agent may call at all is read now, not from the snapshot.
             agent = story.by(self._documents.current.registry.active(request.identity, _now()))
             if self.draining:
@@ -55,7 +68,7 @@ class Pipeline:
                 story.decided(policies.decide(access)).enforce(access)
 
             # 4. The arguments: of a sane size, and as the tool's own schema says.
-            _check_size(story, documents)
+            _check_size(story, request.arguments, documents)
             tool.check(request.arguments)
 
             # 5. Decide: a pure function of the policies and the request.
@@ -81,16 +94,33 @@ class Pipeline:
             session = Session(service.client, service.url, credential, connection.connector.expired)
             story.with_credential(credential, session)
             assert tool.tool.run is not None  # noqa: S101 - step 5 saw to it
-            result = await tool.tool.run(ToolCall(request.arguments, emit), session)
+            try:
+                result = await tool.tool.run(ToolCall(request.arguments, emit), session)
+            except Refusal as refusal:
+                raise _harmless(refusal, credential.matcher) from None
             story.executed()
             return release(result, tool.tool.output_schema, credential.matcher, documents.broker.caps.result_bytes)
 
 
-def _check_size(story: Story, documents: Snapshot) -> None:
+def _harmless(refusal: Refusal, matcher: Matcher) -> Refusal:
+    """Return the refusal, unless a connector has let the credential into its words."""
+    words = f"{refusal.message} {refusal.detail}".encode("utf-8", "replace")
+    return LeakBlocked(detail="a refusal held the credential of this call") if matcher.hits(words) else refusal
+
+
+def _check_size(story: Story, arguments: Any, documents: Snapshot) -> None:
+    most = documents.broker.caps.argument_bytes
     if story.arguments is None:
-        raise InvalidArguments("The arguments hold text that is not Unicode.")
-    if len(story.arguments) > documents.broker.caps.argument_bytes:
-        raise ArgumentsTooLarge(f"The arguments may have {documents.broker.caps.argument_bytes} bytes at most.")
+        raise InvalidArguments("The arguments hold text that is not Unicode, or a number that no service takes.")
+    if len(story.arguments) > most:
+        raise ArgumentsTooLarge(f"The arguments may have {most} bytes at most.")
+    if story.arguments.count(b"[") + story.arguments.count(b"{") > _DEEPEST and _is_deeper(arguments, _DEEPEST):
+        raise InvalidArguments(f"The arguments are nested more than {_DEEPEST} deep.")
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    members = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return most < 0 or any(_is_deeper(member, most - 1) for member in members)
 
 
 def _now() -> datetime.datetime:

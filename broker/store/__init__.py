@@ -5,6 +5,7 @@ A second daemon on the same store is refused. Readers use connections of their o
 
 import contextlib
 import fcntl
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,12 +15,13 @@ import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
 from broker.errors import StoreInUse, StoreUnusable
-from broker.store.grants import GrantRow, GrantTable
-from broker.store.queue import CommitQueue, Pending, Transaction
+from broker.store.grants import GrantRow, GrantStatus, GrantTable
+from broker.store.queue import CommitQueue, Pending
 from broker.store.settings import SettingTable
 from broker.store.trail import TrailTable
+from broker.store.transaction import Transaction
 
-__all__ = ["CommitQueue", "Connection", "GrantRow", "Pending", "Store", "Transaction"]
+__all__ = ["CommitQueue", "Connection", "GrantRow", "GrantStatus", "Pending", "Store", "Transaction"]
 
 Connection = sqlite3.Connection
 """What a query is given to read with."""
@@ -38,19 +40,20 @@ class Store:
         self.settings = SettingTable()
         self.grants = GrantTable()
         self.trail = TrailTable(log)
-        with self.reading() as connection:
-            head = self.trail.restore(connection)
-        self.commits = CommitQueue(lambda: _connect(path), {self.trail.HEAD: head})
+        self.commits = CommitQueue(
+            lambda: _connect(path), lambda connection: {self.trail.HEAD: self.trail.restore(connection)}
+        )
 
     @classmethod
     def open(cls, path: Path, log: str) -> Self:
         """Open the store, made or brought up to date if need be.
 
-        `log` names the trail's log. Raises `StoreInUse` if a daemon has it open, `StoreUnusable` if it cannot be used.
+        `log` names the trail's log, for the life of the store. Raises `StoreInUse` if a daemon has it open, and
+        `StoreUnusable` if it cannot be used, is of another log, or is not as it was left.
         """
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = path.with_suffix(".lock").open("a+")
+            lock = os.fdopen(os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600), "r+")
         except OSError as error:
             raise StoreUnusable(f"The store {path} cannot be opened: {error.strerror}.") from None
         try:
@@ -91,8 +94,13 @@ class Store:
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")  # a commit is on disk when it returns
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # a commit is on disk when it returns
+        connection.execute("PRAGMA secure_delete = FAST")  # what is taken away is overwritten
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 

@@ -1,104 +1,24 @@
 """The commit queue: everything durable is done by one writer, and all who wait share one commit.
 
-A change that fails undoes and fails only itself. The queue knows neither money
-nor records.
+A change that fails undoes and fails only itself. The queue knows neither money nor records.
 """
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from broker.errors import AuditUnavailable
+from broker.store.transaction import Transaction
 
 T = TypeVar("T")
 _MOST_AT_ONCE = 512
-_MOST_PARAMETERS = 30_000  # SQLite takes 32,766 in one statement
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """A table's columns, to which rows are added in bulk."""
-
-    table: str
-    columns: tuple[str, ...]
-
-
-class Transaction:
-    """What a change is given: a way to write, and values that live and die with the transaction.
-
-    Rows that are only added or taken away wait until the commit, where all changes' rows go in one statement for each
-    table: every statement hands the interpreter's lock back and forth, and that, not SQLite, is what costs. A value
-    (the trail's head) stands in memory only as far as it stands on disk.
-    """
-
-    def __init__(self, connection: sqlite3.Connection, values: Mapping[str, Any]) -> None:
-        self.values = dict(values)
-        self._connection = connection
-        self._added: dict[Rows, list[Sequence[Any]]] = {}
-        self._removed: dict[tuple[str, str], list[Any]] = {}
-        self._savepoint = False
-
-    def add(self, rows: Rows, row: Sequence[Any]) -> None:
-        """Insert a row by the time of the commit."""
-        self._added.setdefault(rows, []).append(row)
-
-    def remove(self, table: str, column: str, value: Any) -> None:
-        """Delete the rows that have a value, by the time of the commit and after all that is added."""
-        self._removed.setdefault((table, column), []).append(value)
-
-    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
-        """Run one statement now."""
-        if not self._savepoint:
-            self._connection.execute("SAVEPOINT change")
-            self._savepoint = True
-        return self._connection.execute(statement, parameters)
-
-    def apply(self, change: Callable[["Transaction"], T]) -> T:
-        """Run one change; if it raises, undo what it did and nothing else."""
-        values = dict(self.values)
-        added = {rows: len(waiting) for rows, waiting in self._added.items()}
-        removed = {place: len(waiting) for place, waiting in self._removed.items()}
-        try:
-            result = change(self)
-        except Exception:
-            self.values = values
-            for rows, waiting in self._added.items():
-                del waiting[added.get(rows, 0) :]
-            for place, gone in self._removed.items():
-                del gone[removed.get(place, 0) :]
-            if self._savepoint:
-                self._connection.execute("ROLLBACK TO change")
-            raise
-        finally:
-            if self._savepoint:
-                self._connection.execute("RELEASE change")
-                self._savepoint = False
-        return result
-
-    def flush(self) -> None:
-        """Write what waits."""
-        for rows, waiting in self._added.items():
-            places = f"({', '.join('?' * len(rows.columns))})"
-            for page in _pages(waiting, _MOST_PARAMETERS // len(rows.columns)):
-                self._connection.execute(
-                    f"INSERT INTO {rows.table} ({', '.join(rows.columns)}) VALUES {', '.join([places] * len(page))}",  # noqa: S608 - names are constants of ours
-                    [value for row in page for value in row],
-                )
-        for (table, column), gone in self._removed.items():
-            for page in _pages(gone, _MOST_PARAMETERS):
-                self._connection.execute(
-                    f"DELETE FROM {table} WHERE {column} IN ({', '.join('?' * len(page))})",  # noqa: S608 - names are constants of ours
-                    page,
-                )
-
-
-def _pages(waiting: list[T], size: int) -> Iterator[list[T]]:
-    for start in range(0, len(waiting), size):
-        yield waiting[start : start + size]
+_PROBE_SECONDS = 1.0
+# What SQLite says of a statement or its values; everything else it says of the store itself
+_OF_THE_CHANGE = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
 
 
 class Pending(Generic[T]):
@@ -114,18 +34,41 @@ class Pending(Generic[T]):
         self.result: T | None = None
         self.error: Exception | None = None
 
+    def fail(self, error: Exception) -> None:
+        """Take back that it was applied: it has failed, or the transaction that it stood in."""
+        self.applied, self.error = False, error
+
+    def answer(self) -> None:
+        """Tell whoever waits; call it on the event loop."""
+        if self.done.cancelled():
+            return
+        if self.error is None:
+            self.done.set_result(self.result)  # type: ignore[arg-type] # what the change returned
+        else:
+            self.done.set_exception(self.error)
+            self.done.exception()  # whoever stopped waiting is not warned about it
+
 
 class CommitQueue:
-    """One writer thread and its queue. Use it from one event loop."""
+    """One writer thread and its queue. Use it from one event loop.
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], values: Mapping[str, Any]) -> None:
+    `load` reads the transactions' values from a fresh connection: at the start, and after every failure, when only the
+    disk knows whether the last commit is there.
+    """
+
+    def __init__(
+        self, connect: Callable[[], sqlite3.Connection], load: Callable[[sqlite3.Connection], Mapping[str, Any]]
+    ) -> None:
         self._connect = connect
-        self._values: Mapping[str, Any] = dict(values)
+        self._load = load
         self._waiting: queue.SimpleQueue[Pending[Any] | None] = queue.SimpleQueue()
         self._connection: sqlite3.Connection | None = None
+        self._values: Mapping[str, Any] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
         self.failing = False
-        """Whether the last commit failed."""
+        """Whether the store refused the last commit. While it is so, the writer tries again every second."""
+        self._connected()
         self._writer = threading.Thread(target=self._write, name="store-writer", daemon=True)
         self._writer.start()
 
@@ -138,7 +81,11 @@ class CommitQueue:
         """Queue a change, at once and without waiting; changes are applied in the order of their submission."""
         loop = self._loop = asyncio.get_running_loop()
         pending = Pending(change, loop.create_future())
-        self._waiting.put(pending)
+        if self._closed:
+            pending.fail(AuditUnavailable(detail="the store is closed"))
+            pending.answer()
+        else:
+            self._waiting.put(pending)
         return pending
 
     async def commit(self, change: Callable[[Transaction], T]) -> T:
@@ -146,14 +93,15 @@ class CommitQueue:
         return await self.submit(change).done
 
     def close(self) -> None:
-        """Write what is queued, then end the writer."""
+        """Write what is queued, then end the writer; what is submitted later fails."""
+        self._closed = True
         self._waiting.put(None)
         self._writer.join()
 
     def _write(self) -> None:
         closing = False
         while not closing:
-            batch = [self._waiting.get()]
+            batch = [self._next()]
             while len(batch) < _MOST_AT_ONCE and not self._waiting.empty():
                 batch.append(self._waiting.get())
             closing = None in batch
@@ -161,57 +109,83 @@ class CommitQueue:
             if changes:
                 self._commit(changes)
                 self._answer(changes)
-        if self._connection is not None:
-            self._connection.close()
+        self._drop_connection()
+
+    def _next(self) -> Pending[Any] | None:
+        """Wait for a change. While the store fails, see meanwhile whether it takes anything again."""
+        while True:
+            try:
+                return self._waiting.get(timeout=_PROBE_SECONDS if self.failing else None)
+            except queue.Empty:
+                self._commit([])
 
     def _commit(self, changes: list[Pending[Any]]) -> None:
-        """Apply the changes in one transaction; on a failure of the store, all of them fail."""
+        """Apply the changes in one transaction; if the store itself fails, all of them fail."""
         try:
-            connection = self._connection = self._connection or self._connect()
-            transaction = Transaction(connection, self._values)
-            connection.execute("BEGIN IMMEDIATE")
-            for pending in changes:
-                _apply(pending, transaction)
-            transaction.flush()
-            connection.execute("COMMIT")
-            self._values = transaction.values
+            self._commit_together(changes)
             self.failing = False
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the writer lives on and everyone is answered
             self._drop_connection()
-            self.failing = True
-            for pending in changes:
-                pending.applied = False
-                pending.error = AuditUnavailable(detail=f"the store failed: {error}")
+            if _is_of_the_store(error):
+                self.failing = True
+                for pending in changes:
+                    pending.fail(AuditUnavailable(detail=f"the store failed: {error}"))
+            elif len(changes) == 1:
+                changes[0].fail(error)
+            else:  # the rows of one of them cannot be written: let each try by itself, so that only that one fails
+                for pending in changes:
+                    self._commit([pending])
+
+    def _commit_together(self, changes: list[Pending[Any]]) -> None:
+        connection = self._connected()
+        transaction = Transaction(connection, self._values)
+        connection.execute("BEGIN IMMEDIATE")
+        for pending in changes:
+            _apply(pending, transaction)
+        transaction.flush()
+        if not changes:
+            connection.execute("PRAGMA user_version = 0")  # changes nothing, but is written like any change
+        connection.execute("COMMIT")
+        self._values = transaction.values
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            connection = self._connect()
+            try:
+                self._values = dict(self._load(connection))
+            except (sqlite3.Error, ValueError) as error:
+                connection.close()
+                raise sqlite3.DatabaseError(str(error)) from None
+            self._connection = connection
+        return self._connection
 
     def _drop_connection(self) -> None:
         """Start afresh next time: closing rolls back whatever a broken transaction left."""
-        try:
-            if self._connection is not None:
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
-        except sqlite3.Error:
-            pass
         self._connection = None
 
     def _answer(self, changes: list[Pending[Any]]) -> None:
         def resolve() -> None:
             for pending in changes:
-                if pending.done.cancelled():
-                    continue
-                if pending.error is None:
-                    pending.done.set_result(pending.result)
-                else:
-                    pending.done.set_exception(pending.error)
-                    pending.done.exception()  # whoever stopped waiting is not warned about
+                pending.answer()
 
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(resolve)
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                self._loop.call_soon_threadsafe(resolve)
 
 
 def _apply(pending: Pending[Any], transaction: Transaction) -> None:
+    pending.error = None
     try:
         pending.result = transaction.apply(pending.change)
         pending.applied = True
     except Exception as error:
-        if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
-            raise  # the store itself failed, for everybody
+        if _is_of_the_store(error):
+            raise
         pending.error = error
+
+
+def _is_of_the_store(error: Exception) -> bool:
+    return isinstance(error, sqlite3.Error) and not isinstance(error, _OF_THE_CHANGE)

@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from broker.store.queue import Transaction
+from broker.store.transaction import Transaction
 
 
 class SettingTable:

@@ -1,11 +1,13 @@
 """The trail's tables: sealed records, the stored nodes of their tree, and calls that are decided and not finished."""
 
+import json
 import sqlite3
 from collections.abc import Iterator
+from typing import Any
 
-from broker.audit import Head, Record, Sealed, seal
+from broker.audit import Head, Record, Sealed, leaf_hash, seal
 from broker.audit.tree import restore
-from broker.store.queue import Rows, Transaction
+from broker.store.transaction import Rows, Transaction
 
 _PAGE = 500
 _RECORDS = Rows("records", ("seq", "body", "hash", "call_id"))
@@ -44,25 +46,37 @@ class TrailTable:
         return connection.execute("SELECT call_id, decided FROM open_calls ORDER BY decided, call_id").fetchall()
 
     def restore(self, connection: sqlite3.Connection) -> Head:
-        """Rebuild the log's head from the tables; raise `ValueError` if they do not agree with each other."""
+        """Rebuild the log's head from the tables.
+
+        Raises `ValueError` if they do not agree with each other, or hold another log. Only the records that no stored
+        node covers, and the last one, are read: whether all are unchanged is `verify`'s to say.
+        """
         (size,) = connection.execute("SELECT coalesce(max(seq) + 1, 0) FROM records").fetchone()
         if size == 0:
             return Head()
-        (last,) = connection.execute("SELECT hash FROM records WHERE seq = ?", (size - 1,)).fetchone()
+        last, body = connection.execute("SELECT hash, body FROM records WHERE seq = ?", (size - 1,)).fetchone()
+        _check_leaf(size - 1, last, body)
+        if (log := _log_of(body)) != self.log:
+            raise ValueError(f"it is the log {log!r}, not {self.log!r}; a store keeps the name that it was made with")
 
         def stored(level: int, start: int, stop: int) -> Iterator[bytes]:
             query = (
-                "SELECT hash FROM records WHERE seq >= ? AND seq < ? ORDER BY seq"
+                "SELECT seq, hash, body FROM records WHERE seq >= ? AND seq < ? ORDER BY seq"
                 if level == 0
-                else "SELECT hash FROM nodes WHERE level = ? AND position >= ? AND position < ? ORDER BY position"
+                else "SELECT position, hash, NULL FROM nodes "
+                "WHERE position >= ? AND position < ? AND level = ? ORDER BY position"
             )
-            for (node,) in connection.execute(query, (start, stop) if level == 0 else (level, start, stop)):
+            rows = connection.execute(query, (start, stop) if level == 0 else (start, stop, level)).fetchall()
+            if [position for position, _, _ in rows] != list(range(start, stop)):
+                raise ValueError("records of the trail, or nodes of its tree, are missing")
+            for position, node, body in rows:
+                if level == 0:
+                    _check_leaf(position, node, body)
+                elif not isinstance(node, bytes):
+                    raise ValueError("a node of the trail's tree is no hash")
                 yield node
 
-        head = restore(size, last, stored)
-        if head.size != size:
-            raise ValueError("records of the trail, or nodes of its tree, are missing")
-        return head
+        return restore(size, last, stored)
 
     def bodies(self, connection: sqlite3.Connection, start: int, stop: int) -> Iterator[bytes]:
         """Yield the canonical bytes of records start to stop - 1, in order, a page at a time."""
@@ -80,3 +94,15 @@ class TrailTable:
         """Return the canonical bytes of a call's records, in order."""
         rows = connection.execute("SELECT body FROM records WHERE call_id = ? ORDER BY seq", (call_id,))
         return [body for (body,) in rows]
+
+
+def _check_leaf(seq: int, stored: Any, body: Any) -> None:
+    if not isinstance(body, bytes) or leaf_hash(body) != stored:
+        raise ValueError(f"record {seq} of the trail is not what it was when it was written")
+
+
+def _log_of(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["log"])
+    except (ValueError, TypeError, KeyError):
+        raise ValueError("the last record of the trail cannot be read") from None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from joserfc import jws
+from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 
@@ -26,7 +27,13 @@ class DevelopmentTrustDomain:
     @classmethod
     def read(cls, name: str, key_file: Path) -> Self:
         """Take up a trust domain from its key file; raise `OSError` or `ValueError`."""
-        return cls(name, ECKey.import_key(json.loads(key_file.read_text())))
+        try:
+            key = ECKey.import_key(json.loads(key_file.read_text()))
+        except (JoseError, ValueError, TypeError, AttributeError):  # their words may quote the key
+            raise ValueError("not an EC key (JWK)") from None
+        if not key.is_private:
+            raise ValueError("a public key, which signs nothing")
+        return cls(name, key)
 
     def write(self, key_file: Path) -> None:
         """Keep the key in a file that only its owner can read; a file that is there already stays."""

@@ -5,24 +5,25 @@ A serving process never prompts, and never takes a key from a keyring that keeps
 
 import base64
 import binascii
+import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 import keyring
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from keyring.backend import KeyringBackend
-from keyring.errors import KeyringError
+from keyring.backends.chainer import ChainerBackend
 
 from broker.errors import KeyUnavailable
 
 KEY_BYTES = 32
 _SERVICE = "envision-aam"
-# Backends that keep secrets in the clear, keep nothing, or ask at the terminal; and the one that only fails.
-_REFUSED_BACKENDS = ("plaintext", "null", "fail", "cryptfile", "encryptedkeyring", "envkeyring")
-
+# The operating systems' own. Others may keep secrets in the clear, keep nothing, or ask at the terminal.
+_BACKENDS = {f"keyring.backends.{name}" for name in ("SecretService", "libsecret", "kwallet", "macOS", "Windows")}
 
 Source = Literal["file", "keyring", "environment"]
 
@@ -43,6 +44,9 @@ class KeyEncryptionKey:
     def __repr__(self) -> str:
         return f"KeyEncryptionKey({self.key_id})"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a key is not pickled")
+
 
 def read_key(source: Source, where: str) -> KeyEncryptionKey:
     """Read the key from a file's path, a keyring's user name or an environment variable's name.
@@ -53,10 +57,8 @@ def read_key(source: Source, where: str) -> KeyEncryptionKey:
         return _decode(_read_file(Path(where)), f"the file {where}")
     if source == "environment":
         return _decode(os.environ.get(where, ""), f"the environment variable {where}")
-    try:
-        text = _checked_keyring().get_password(_SERVICE, where)
-    except (KeyringError, EOFError, OSError) as error:
-        raise KeyUnavailable(f"The keyring did not give the vault's key: {type(error).__name__}.") from None
+    with _keyring() as backend:
+        text = backend.get_password(_SERVICE, where)
     return _decode(text or "", f"the keyring under {_SERVICE}, {where}")
 
 
@@ -64,9 +66,9 @@ def create_key(source: Literal["file", "keyring"], where: str) -> None:
     """Make a new key at its source; a key that is there already stays."""
     text = base64.b64encode(os.urandom(KEY_BYTES)).decode()
     if source == "keyring":
-        backend = _checked_keyring()
-        if backend.get_password(_SERVICE, where) is None:
-            backend.set_password(_SERVICE, where, text)
+        with _keyring() as backend:
+            if backend.get_password(_SERVICE, where) is None:
+                backend.set_password(_SERVICE, where, text)
         return
     path = Path(where)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -76,17 +78,22 @@ def create_key(source: Literal["file", "keyring"], where: str) -> None:
         return
     with os.fdopen(descriptor, "w") as file:
         file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())  # what is sealed with it may be on disk sooner than it
 
 
 def _read_file(path: Path) -> str:
     try:
-        with path.open() as file:
-            mode = os.fstat(file.fileno()).st_mode
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe or a terminal would make us wait
+        with os.fdopen(descriptor, "rb") as file:
+            mode = os.fstat(descriptor).st_mode
+            if not stat.S_ISREG(mode):
+                raise KeyUnavailable(f"The key file {path} is not a regular file.")
             if mode & (stat.S_IRWXG | stat.S_IRWXO):
                 raise KeyUnavailable(f"Others may read or change the key file {path}; run: chmod 600 {path}")
-            return file.read(1024)
-    except (OSError, UnicodeDecodeError) as error:
-        raise KeyUnavailable(f"The key file {path} cannot be read: {error}.") from None
+            return file.read(1024).decode("ascii", "replace")
+    except OSError as error:
+        raise KeyUnavailable(f"The key file {path} cannot be read: {error.strerror}.") from None
 
 
 def _decode(text: str, where: str) -> KeyEncryptionKey:
@@ -99,13 +106,19 @@ def _decode(text: str, where: str) -> KeyEncryptionKey:
     return KeyEncryptionKey(key)
 
 
-def _checked_keyring() -> KeyringBackend:
-    backend = keyring.get_keyring()
-    for candidate in (backend, *getattr(backend, "backends", ())):
-        kind = f"{type(candidate).__module__}.{type(candidate).__qualname__}".lower()
-        if any(refused in kind for refused in _REFUSED_BACKENDS):
-            raise KeyUnavailable(
-                f"The keyring backend {kind} keeps keys in the clear, not at all, or asks at the terminal. "
-                "Use the system's keyring, or 'source: file'."
-            )
-    return backend
+@contextlib.contextmanager
+def _keyring() -> Iterator[KeyringBackend]:
+    """Yield the system's keyring, or raise `KeyUnavailable`: also for whatever goes wrong in a backend."""
+    try:
+        backend = keyring.get_keyring()
+        for member in backend.backends if isinstance(backend, ChainerBackend) else (backend,):
+            if type(member).__module__ not in _BACKENDS:
+                raise KeyUnavailable(
+                    f"The keyring backend {type(member).__module__} is not an operating system's own; others may keep "
+                    "keys in the clear or ask at the terminal. Use the system's keyring, or 'source: file'."
+                )
+        yield backend
+    except KeyUnavailable:
+        raise
+    except Exception as error:  # noqa: BLE001 - each backend raises what its own libraries raise
+        raise KeyUnavailable(f"The keyring did not give or take the vault's key: {type(error).__name__}.") from None

@@ -1,13 +1,18 @@
 """Finds secrets in bytes that are about to leave, in every encoding in which a service might echo them."""
 
 import base64
+import html
 import json
 import re
+from collections.abc import Callable
+from typing import NoReturn
 from urllib.parse import quote
 
 from broker.egress import Secret
 
 _SHORTEST = 8  # bytes: what is shorter says nothing
+_ESCAPE = re.compile("%[0-9A-F]{2}")
+_LEFT_ALONE = ("", "/", "!'()*")  # what encoders of URLs do not escape: none, Python's default, JavaScript's
 
 
 class SecretMatcher:
@@ -29,18 +34,28 @@ class SecretMatcher:
     def __repr__(self) -> str:
         return "SecretMatcher(***)"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a matcher holds secrets and is not pickled")
+
 
 def needles(secret: Secret) -> frozenset[bytes]:
     """Return the encodings of a secret to look for: as dangerous as the secret itself."""
     value = secret.reveal()
-    raw = value.encode()
+    raw, quoted = value.encode(), json.dumps(value)[1:-1]
     found = {raw, raw.hex().encode(), raw.hex().upper().encode()}
-    quoted = quote(value, safe="")
-    found |= {quoted.encode(), re.sub("%[0-9A-F]{2}", lambda escape: escape[0].lower(), quoted).encode()}
-    found |= {json.dumps(value)[1:-1].encode(), json.dumps(value)[1:-1].replace("/", r"\/").encode()}
+    found |= {quoted.encode(), quoted.replace("/", r"\/").encode(), html.escape(value).encode()}
+    for safe in _LEFT_ALONE:
+        escaped = quote(value, safe=safe)
+        found |= {escaped.encode(), _ESCAPE.sub(lambda escape: escape[0].lower(), escaped).encode()}
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        for shift in range(3):  # base64 of a text that holds the secret: its middle stands at one of three offsets
-            encoded = encode(b"\0" * shift + raw)
-            found.add(encoded[(0, 2, 3)[shift] : len(encoded) - (0, 4)[len(encoded) > _SHORTEST * 2]])
+        found |= {_middle(encode, raw, shift) for shift in range(3)}
     found |= {part.encode() for part in value.split(".") if len(part) >= 4 * _SHORTEST}  # a JWT's segments
     return frozenset(needle for needle in found if len(needle) >= _SHORTEST)
+
+
+def _middle(encode: Callable[[bytes], bytes], raw: bytes, shift: int) -> bytes:
+    """Return what base64 of any text makes of the bytes in its midst, where they begin `shift` bytes into a group.
+
+    The characters at both ends, which depend on the neighbours too, are left off.
+    """
+    return encode(b"\0" * shift + raw)[(0, 2, 3)[shift] : (shift + len(raw)) * 8 // 6]

@@ -1,19 +1,16 @@
-"""The vault: which grants there are, and the access tokens that they yield, one issue at a time."""
+"""The vault: which grants there are, sealed at rest, and their life: added, opened, ended by the service, revoked."""
 
 import asyncio
-import base64
-import hashlib
 import hmac
 import json
 import os
-import time
-from dataclasses import dataclass, field
-from typing import Any, Self
-from urllib.parse import urlsplit
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Self
 
 from broker import oauth
 from broker.audit import Record, new_id, timestamp
-from broker.egress import Client, Secret
+from broker.egress import Secret
 from broker.errors import (
     AlreadyExists,
     GrantMisplaced,
@@ -21,30 +18,21 @@ from broker.errors import (
     KeyMismatch,
     NotFound,
     ReauthorizationNeeded,
+    Refusal,
+    StoreUnusable,
     VaultUnreadable,
 )
-from broker.store import Connection, GrantRow, Store, Transaction
+from broker.store import Connection, GrantRow, GrantStatus, Store, Transaction
 from broker.vault.keys import KeyEncryptionKey
-from broker.vault.matcher import SecretMatcher, needles
+from broker.vault.matcher import SecretMatcher
 from broker.vault.seal import Place, seal, unseal
+from broker.vault.tokens import Issued, Service, Tokens
 
 BROKER = "broker"
 """The principal of grants that belong to no person: the connector's service account."""
 
-_RENEW_EARLY = 60.0  # seconds before a known expiry
 _CHECK = "vault key check"
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """The one place at which a connector's grant is good: where its tokens come from and where they go."""
-
-    connector: str
-    url: str
-    client: Client
-    token_endpoint: str
-    audience: str
-    revocation_endpoint: str | None = None
+_FIELD = "jwt-bearer grant"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,33 +50,24 @@ class Grant:
     changed: str
 
 
-@dataclass(frozen=True, slots=True)
-class Issued:
-    """An access token in use, with what every attempt needs of it, worked out once."""
-
-    token: oauth.Token
-    header: Secret
-    fingerprint: str
-    needles: frozenset[bytes] = field(repr=False)
-
-
 class Vault:
-    """Keeps grants sealed, opens them for one attempt, and issues each grant's tokens one at a time."""
+    """Keeps grants sealed, and opens them for one attempt."""
 
     def __init__(self, store: Store, key: KeyEncryptionKey) -> None:
         self._store = store
         self._key = key
         self._grants: dict[str, GrantRow] = {}
-        self._issued: dict[tuple[str, str, str], Issued] = {}
-        self._issuing: dict[str, asyncio.Lock] = {}
+        self._tokens = Tokens(key.derive("fingerprint"))
 
     async def start(self) -> None:
         """Load the grants; raise `KeyMismatch` if the store was sealed with another key."""
         check = self._key.derive("check").hex()
         known = await asyncio.to_thread(self._store.read, self._load)
+        if known is None and self._grants:
+            raise KeyMismatch("The store's grants have lost the check value of the key that sealed them.")
         if known is None:
             await self._store.commits.commit(lambda change: self._store.settings.put(change, _CHECK, check))
-        elif not hmac.compare_digest(known, check):
+        elif not hmac.compare_digest(known.encode(), check.encode()):
             raise KeyMismatch
 
     def _load(self, connection: Connection) -> str | None:
@@ -102,7 +81,10 @@ class Vault:
             self._store.read, lambda connection: self._store.settings.get(connection, name)
         )
         if sealed is not None:
-            return unseal(self._key, place, sealed)
+            try:
+                return unseal(self._key, place, sealed)
+            except VaultUnreadable:
+                raise StoreUnusable(f"The store's sealed key for {purpose} does not open.") from None
         fresh = os.urandom(32)
         value = seal(self._key, place, fresh)
         await self._store.commits.commit(lambda change: self._store.settings.put(change, name, value))
@@ -114,21 +96,21 @@ class Vault:
 
     async def add(self, connector: str, grant: oauth.JwtBearerGrant, actor: Record) -> Grant:
         """Seal and keep a grant; raise `AlreadyExists` if the connector has one that is not revoked."""
-        if any(row.connector == connector and row.status != "revoked" for row in self._grants.values()):
-            raise AlreadyExists(f"{connector} has a grant already; revoke it first.")
         now, version = timestamp(), 1
-        sealed = seal(self._key, Place(connector, BROKER, "private_key", version), grant.private_key.reveal().encode())
+        sealed = self._sealed(Place(connector, BROKER, _FIELD, version), grant)
         public = json.dumps({"client_id": grant.client_id, "subject": grant.subject})
         row = GrantRow(
             new_id(), connector, BROKER, "jwt-bearer", "active", "", public, version, self._key.key_id, sealed, now, now
         )
 
-        def change(transaction: Transaction) -> None:
+        def change(transaction: Transaction) -> bool:
+            if self._store.grants.has_live(transaction, connector):
+                raise AlreadyExists(f"{connector} has a grant already; revoke it first.")
             self._store.grants.add(transaction, row)
             self._store.trail.append(transaction, _event("grant_added", row, actor))
+            return True
 
-        await self._store.commits.commit(change)
-        self._grants[row.id] = row
+        await self._make(row, change)
         return _shown(row)
 
     def find(self, grant_id: str) -> Grant:
@@ -143,11 +125,19 @@ class Vault:
 
         The grant is revoked here even if the service cannot be reached; then the error of the service is raised.
         """
-        await self._set_status(grant_id, "revoked", "grant_revoked", actor)
-        live = [self._issued.pop(key) for key in list(self._issued) if key[0] == grant_id]
-        if service is not None and service.revocation_endpoint is not None:
-            for issued in live:
-                await oauth.revoke(service.client, service.revocation_endpoint, issued.token.access)
+        row = self._row(grant_id)
+        await self._set_status(row, "revoked", "grant_revoked", actor)
+        live = await self._tokens.forget(grant_id)  # no other is issued now
+        if service is None or service.revocation_endpoint is None:
+            return
+        failures: list[Refusal] = []
+        for token in live:
+            try:
+                await oauth.revoke(service.client, service.revocation_endpoint, _shown(row).client_id, token.access)
+            except Refusal as refusal:
+                failures.append(refusal)
+        if failures:
+            raise failures[0]
 
     def open(self, service: Service) -> "Opened":
         """Open the connector's grant for one attempt.
@@ -155,62 +145,69 @@ class Vault:
         Raises `GrantUnavailable` if there is none and `ReauthorizationNeeded` if the service has ended it. No token is
         issued before one is needed.
         """
-        rows = [row for row in self._grants.values() if row.connector == service.connector and row.status != "revoked"]
-        if not rows:
-            raise GrantUnavailable(f"No account is connected for {service.connector}; 'aam grants add' connects one.")
-        if rows[0].status == "reauthorization_needed":
-            raise ReauthorizationNeeded
-        return Opened(self, rows[0], service)
+        for row in self._grants.values():
+            if row.connector == service.connector and row.status != "revoked":
+                return Opened(self, self._usable(row.id, service), service)
+        raise GrantUnavailable(f"No account is connected for {service.connector}; 'aam grants add' connects one.")
 
-    async def issued(self, row: GrantRow, service: Service, spent: Secret | None = None) -> Issued:
-        """Return the grant's current token; issue one if there is none, if it is about to expire, or if it is `spent`.
+    async def issued(self, grant_id: str, service: Service, refused: Secret | None = None) -> Issued:
+        """Return the grant's current token, another than the one that was `refused`."""
+        row = self._usable(grant_id, service)
+        try:
+            issued = await self._tokens.current(grant_id, lambda: self._unsealed(row), service, refused)
+        except ReauthorizationNeeded:
+            await self._set_status(row, "reauthorization_needed", "grant_ended", {"service": row.connector})
+            raise
+        self._usable(grant_id, service)  # it may have been revoked meanwhile
+        return issued
 
-        However many calls wait, one token is issued.
-        """
+    def _row(self, grant_id: str) -> GrantRow:
+        if grant_id not in self._grants:
+            raise NotFound(f"There is no grant {grant_id!r}.")
+        return self._grants[grant_id]
+
+    def _usable(self, grant_id: str, service: Service) -> GrantRow:
+        """Return the grant as it is now, if the service may be called with it."""
+        row = self._row(grant_id)
         if row.connector != service.connector:
             raise GrantMisplaced(detail=f"a grant of {row.connector} for {service.connector}")
-        key = (row.id, service.token_endpoint, service.audience)
-        if (issued := self._issued.get(key)) is not None and not _is_spent(issued, spent):
-            return issued
-        async with self._issuing.setdefault(row.id, asyncio.Lock()):
-            if (issued := self._issued.get(key)) is not None and not _is_spent(issued, spent):
-                return issued
-            issued = self._issued[key] = await self._issue(row, service)
-            return issued
+        if row.status == "revoked":
+            raise GrantUnavailable(f"The account that was connected for {service.connector} has been revoked.")
+        if row.status == "reauthorization_needed":
+            raise ReauthorizationNeeded
+        return row
 
-    async def _issue(self, row: GrantRow, service: Service) -> Issued:
-        try:
-            token = await oauth.issue_by_assertion(
-                service.client, service.token_endpoint, service.audience, self._unsealed(row)
-            )
-        except ReauthorizationNeeded:
-            await self._set_status(row.id, "reauthorization_needed", "grant_ended", {"service": row.connector})
-            raise
-        if token.instance_url is not None and not _same_origin(token.instance_url, service.url):
-            raise GrantMisplaced(detail=f"the token is for {token.instance_url}, the connector for {service.url}")
-        value = token.access.reveal()
-        digest = hmac.digest(self._key.derive("fingerprint"), value.encode(), hashlib.sha256)
-        fingerprint = base64.b32encode(digest[:10]).decode().lower()
-        return Issued(token, Secret(f"Bearer {value}"), fingerprint, needles(token.access))
+    def _sealed(self, place: Place, grant: oauth.JwtBearerGrant) -> str:
+        """Seal all of it: what is kept in clear beside it is for people to read, and for nobody to rely on."""
+        whole = {"client_id": grant.client_id, "subject": grant.subject, "private_key": grant.private_key.reveal()}
+        return seal(self._key, place, json.dumps(whole).encode())
 
     def _unsealed(self, row: GrantRow) -> oauth.JwtBearerGrant:
         if row.key_id != self._key.key_id:
             raise VaultUnreadable(detail=f"grant {row.id} is sealed with key {row.key_id}")
-        place = Place(row.connector, row.principal, "private_key", row.version)
-        public = json.loads(row.public)
-        return oauth.JwtBearerGrant(
-            public["client_id"], public["subject"], Secret(unseal(self._key, place, row.sealed).decode())
-        )
+        whole = json.loads(unseal(self._key, Place(row.connector, row.principal, _FIELD, row.version), row.sealed))
+        return oauth.JwtBearerGrant(whole["client_id"], whole["subject"], Secret(whole["private_key"]))
 
-    async def _set_status(self, grant_id: str, status: Any, kind: str, actor: Record) -> None:
-        row, now = self._grants[grant_id], timestamp()
+    async def _set_status(self, row: GrantRow, status: GrantStatus, kind: str, actor: Record) -> None:
+        sealed = "" if status == "revoked" else row.sealed
+        changed = replace(row, status=status, changed=timestamp(), sealed=sealed)
 
-        def change(transaction: Transaction) -> None:
-            self._store.grants.set_status(transaction, grant_id, status, now)
+        def change(transaction: Transaction) -> bool:
+            if not self._store.grants.set_status(transaction, row.id, status, changed.changed):
+                return False
             self._store.trail.append(transaction, _event(kind, row, actor))
+            return True
 
-        await self._store.commits.commit(change)
-        self._grants = {row.id: row for row in await asyncio.to_thread(self._store.read, self._store.grants.all)}
+        await self._make(changed, change)
+
+    async def _make(self, row: GrantRow, change: Callable[[Transaction], bool]) -> None:
+        """Commit a change after which a grant is as `row` says; it is known here too, whoever stops waiting."""
+
+        async def commit() -> None:
+            if await self._store.commits.commit(change):
+                self._grants[row.id] = row
+
+        await asyncio.shield(commit())
 
 
 class Opened:
@@ -225,11 +222,11 @@ class Opened:
 
     async def header(self) -> Secret:
         """Return the `Authorization` header's value."""
-        return self._use(await self._vault.issued(self._row, self._service))
+        return self._use(await self._vault.issued(self._row.id, self._service))
 
     async def renew(self, spent: Secret) -> None:
         """Have a new token issued, unless another call already has."""
-        self._use(await self._vault.issued(self._row, self._service, spent))
+        self._use(await self._vault.issued(self._row.id, self._service, spent))
 
     def record(self) -> Record | None:
         """Return what the trail keeps of the credential's use; None if it was not used."""
@@ -254,19 +251,6 @@ class Opened:
 
     def __exit__(self, *_: object) -> None:
         self.matcher = SecretMatcher()  # the secrets' encodings go with the attempt
-
-
-def _is_spent(issued: Issued, spent: Secret | None) -> bool:
-    expires_at = issued.token.expires_at
-    return (expires_at is not None and expires_at - _RENEW_EARLY <= time.time()) or issued.header == spent
-
-
-def _same_origin(one: str, other: str) -> bool:
-    first, second = urlsplit(one), urlsplit(other)
-    return first.scheme == second.scheme == "https" and (first.hostname, first.port or 443) == (
-        second.hostname,
-        second.port or 443,
-    )
 
 
 def _shown(row: GrantRow) -> Grant:

@@ -270,7 +270,7 @@ def _print(figures: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _process(arguments: list[str], core: int) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(  # noqa: S603 - our own commands
+    process = subprocess.Popen(
         [*_PYTHON, *arguments],
         stdout=subprocess.PIPE,
         text=True,

@@ -131,7 +131,7 @@ def test_as_a_process_it_tells_its_facts_and_stops_when_told(tmp_path: Path, num
     """One line of JSON when it answers, exit code 0 when it ends."""
     command = [sys.executable, "-m", "broker.testing.salesforce", "--directory", str(tmp_path), "--canary", "TWEET"]
 
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             facts = json.loads(process.stdout.readline())

@@ -1,5 +1,7 @@
 """`aam demo`: one call end to end, on real protocol traffic, and what it proves."""
 
+import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,6 +16,8 @@ from broker.cli.output import PROBLEM, AsJson, console, plain, print_json, probl
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
+_LONGEST_PLACE = 60  # characters: the sockets' paths lead below it, and may have a hundred
+
 
 @app.command(epilog="Example: aam demo --keep")
 def demo(
@@ -25,32 +29,68 @@ def demo(
 
     The exit status is what was proved: 0 if all of it was.
     """
-    with tempfile.TemporaryDirectory(prefix="aam-demo-") as place:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both servers end with it, as with Ctrl-C
+    with tempfile.TemporaryDirectory(prefix="aam-demo-", dir=_place()) as place:
         console.quiet = as_json
-        story = Story(Path(place))
-        started = time.monotonic()
         try:
-            with Servers(Path(place)) as servers:
-                anyio.run(story.tell, servers)
-                seconds = time.monotonic() - started
-                story.conclude(seconds)
-                if keep:
-                    _keep(servers)
-        except DidNotStart as failure:
-            problems.print(f"[red]{plain(failure)}[/red]")
-            raise typer.Exit(PROBLEM) from None
-        console.quiet = False
-        if as_json:
-            print_json({"proved": story.proved, "ok": story.holds, "seconds": round(seconds, 1)})
-    raise typer.Exit(0 if story.holds else PROBLEM)
+            holds = _tell(Path(place), keep=keep, as_json=as_json)
+        finally:
+            console.quiet = False
+    raise typer.Exit(0 if holds else PROBLEM)
+
+
+def _tell(place: Path, *, keep: bool, as_json: bool) -> bool:
+    """Tell the story, and let the servers run on if that is wanted; return whether every promise was kept."""
+    story, servers = Story(place), Servers(place)
+    started = time.monotonic()
+    failure = ""
+    try:
+        with servers:
+            anyio.run(story.tell, servers)
+            seconds = time.monotonic() - started
+            story.conclude(seconds)
+            if as_json:
+                more = {"next": servers.next_steps()} if keep else {}
+                print_json({"proved": story.proved, "ok": story.holds, "seconds": round(seconds, 1), **more})
+                sys.stdout.flush()
+            if keep:
+                _keep(servers)
+            return story.holds
+    except DidNotStart as error:
+        failure = str(error)
+    except Exception as error:  # noqa: BLE001 - whatever breaks, a promise was not kept, and that is the answer
+        failure = f"The story broke off: {_innermost(error)}\n{servers.last_words()}"
+    problems.print(f"[red]{plain(failure.splitlines()[0])}[/red]")
+    for line in failure.splitlines()[1:]:
+        problems.print(f"  {plain(line)}")
+    if as_json:
+        print_json({"proved": story.proved, "ok": False, "seconds": round(time.monotonic() - started, 1)})
+    return False
 
 
 def _keep(servers: Servers) -> None:
+    steps = servers.next_steps()
     console.print("\n[bold]Both servers are still running: join in[/bold]\n")
-    for line in servers.next_commands():
-        console.print(plain(line))
+    console.print("[dim]# an MCP client of yours, as the agent (most read this):[/dim]")
+    if not console.quiet:
+        print_json(steps["client"])
+    for what in ("http", "operator", "policy"):
+        for line in steps[what]:
+            console.print(plain(line))
     console.print("\nPress Ctrl-C to stop both; what they wrote goes with them.")
+    sys.stdout.flush()
     try:
         servers.wait()
+        problems.print("[red]One of them ended by itself.[/red]")
     except KeyboardInterrupt:
         console.print("Stopped.")
+
+
+def _innermost(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"
+
+
+def _place() -> str | None:
+    return None if len(tempfile.gettempdir()) <= _LONGEST_PLACE else "/tmp"  # noqa: S108 - a fresh directory below it

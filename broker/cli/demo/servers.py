@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import shlex
 import signal
 import socket
 import ssl
@@ -106,20 +107,30 @@ class Servers:
         with urllib.request.urlopen(self.service["url"] + "/__control__", context=trust, timeout=5) as answer:  # noqa: S310 - our own https URL
             return json.load(answer)
 
-    def next_commands(self) -> list[str]:
+    def next_steps(self) -> dict[str, Any]:
         """Return what a reader can do while both run."""
-        directory = self.directory
-        return [
-            "# an MCP client of yours, as the agent (most read this):",
-            json.dumps(mcp_servers(self.relay()), indent=2),
-            "# or by HTTP, for the five minutes that a token lives:",
-            f"{self.url}/mcp  with  Authorization: Bearer $({aam()} dev token {AGENT} --dir {directory})",
-            "# then, as the operator:",
-            f"{aam()} trail tail --follow --dir {directory}",
-            f"{aam()} tools --as {AGENT} --dir {directory}",
-            f"{aam()} doctor {directory}",
-            f"# and change what the agent may do: edit {directory}/policies/finance-analyst-readonly.yaml",
-        ]
+        directory = shlex.quote(str(self.directory))
+        command = shlex.quote(aam())
+        return {
+            "client": mcp_servers(self.relay()),
+            "http": [
+                "# or by HTTP, for the five minutes that a token lives:",
+                f"{self.url}/mcp  with  Authorization: Bearer $({command} dev token {AGENT} --dir {directory})",
+            ],
+            "operator": [
+                "# then, as the operator:",
+                f"{command} trail tail --follow --dir {directory}",
+                f"{command} tools --as {AGENT} --dir {directory}",
+                f"{command} doctor {directory}",
+            ],
+            "policy": [
+                f"# and change what the agent may do: edit {directory}/policies/finance-analyst-readonly.yaml",
+            ],
+        }
+
+    def last_words(self) -> str:
+        """Return the end of the broker's log."""
+        return self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""
 
     def wait(self) -> None:
         """Wait until one of the processes ends."""
@@ -127,24 +138,29 @@ class Servers:
             time.sleep(0.2)
 
     def _start(self) -> None:
+        log = self.place / "salesforce.log"
         service = self._run(
             [
                 *(sys.executable, "-m", "broker.testing.salesforce"),
                 *("--directory", str(self.place / "salesforce"), "--canary", self.canary),
             ],
-            self.place / "salesforce.log",
+            log,
         )
-        write_starter(self.directory, self.port)
-        self.service = json.loads(_line(service, self.place / "salesforce.log"))
-        connectors = self.directory / "connectors"
-        (connectors / "ca.pem").write_bytes(Path(self.service["ca_file"]).read_bytes())
-        (connectors / "salesforce.yaml").write_text(_CONNECTOR.format_map(self.service))
+        self.service = json.loads(_line(service, log))
+        self.write_documents()
         broker = self._run([aam(), "serve", str(self.directory), "--development"], self.log)
         while "DEVELOPMENT" not in _line(broker, self.log):
             pass
 
+    def write_documents(self) -> None:
+        """Write the starter set, and point its connector at the service on this machine."""
+        write_starter(self.directory, self.port)
+        connectors = self.directory / "connectors"
+        (connectors / "ca.pem").write_bytes(Path(self.service["ca_file"]).read_bytes())
+        (connectors / "salesforce.yaml").write_text(_CONNECTOR.format_map(self.service))
+
     def _run(self, command: list[str], log: Path) -> subprocess.Popen[str]:
-        with log.open("w") as errors:
+        with log.open("a") as errors:
             process = subprocess.Popen(  # noqa: S603 - our own commands
                 command,
                 stdin=subprocess.DEVNULL,

@@ -1,24 +1,24 @@
 """The story that the demo tells, chapter by chapter, and the promises that it checks on the way."""
 
-import base64
-import json
+import hashlib
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import requests
-from joserfc import jwt
-from joserfc.jwk import RSAKey
+import anyio
 from mcp import Client, MCPError
 from mcp_types import CallToolResult, TextContent
+from rich.padding import Padding
 from rich.table import Table
 
 from broker.cli.client_config import aam
 from broker.cli.demo.clients import TRANSPORTS, Received, connected
+from broker.cli.demo.search import count, places, token_without_the_broker
 from broker.cli.demo.servers import WORKLOAD, Servers
 from broker.cli.output import console, plain
-from broker.cli.trail import print_records
+from broker.cli.records import RecordLines
 
 _TOOLS = ["salesforce_accounts_read", "salesforce_accounts_search"]
 _FIELDS = ["Id", "Name", "BillingCity", "AnnualRevenue"]
@@ -29,7 +29,18 @@ _SEARCH = {
     "order_by": [{"field": "AnnualRevenue", "descending": True}],
     "limit": _MOST,
 }
+_SECOND_POLICY = f"""\
+apiVersion: access.envisionai.dev/v1
+kind: AgentPolicy
+metadata: {{ name: finance-analyst-contacts }}
+spec:
+  identity: {{ workload: {WORKLOAD} }}
+  tools:
+    - {{ resource: salesforce.contacts, actions: [read] }}
+"""
+_NEW_TOOL = "salesforce_contacts_read"
 _WIDTH = 100
+_PATIENCE = 10.0  # seconds for a change on disk to come into force
 
 
 class Story:
@@ -52,6 +63,7 @@ class Story:
         for transport in TRANSPORTS:
             await self._transport(transport, servers)
         self._nothing_changed(servers)
+        await self._policy_changes(servers)
         self._trail(servers)
         self._secret(servers)
 
@@ -129,17 +141,40 @@ class Story:
             f"The service issued {counts['token_requests']} token, answered {counts['api_requests']} requests, "
             f"and was asked to write {counts['writes']} times."
         )
-        self._prove("No refused call reached the service", counts["writes"] == 0)
+        answered = 1 + 2 * len(TRANSPORTS)  # the operator's test of the grant, and a search and a read each
+        self._prove("No refused call reached the service", counts["writes"] == 0 and counts["api_requests"] == answered)
         self._prove("One token served every call", counts["token_requests"] == 1)
+
+    async def _policy_changes(self, servers: Servers) -> None:
+        self._chapter("A policy changes")
+        console.print("An administrator puts a second policy for the agent beside the first. No restart:")
+        policy = servers.directory / "policies/finance-analyst-contacts.yaml"
+        policy.write_text(_SECOND_POLICY)
+        tools = await self._tools_once(servers, has=_NEW_TOOL)
+        console.print(f"  the agent's tools: {plain(', '.join(tools))}")
+        policy.unlink()
+        left = await self._tools_once(servers, has=None)
+        console.print(f"It is taken away again: {plain(', '.join(left))}")
+        self._prove("A policy comes and goes without a restart", set(tools) == {*_TOOLS, _NEW_TOOL} and left == _TOOLS)
+
+    async def _tools_once(self, servers: Servers, *, has: str | None) -> list[str]:
+        """List the tools again until the new one is there, or is not."""
+        deadline = time.monotonic() + _PATIENCE
+        async with connected(TRANSPORTS[-1], servers, self._received) as client:
+            while True:
+                tools = [tool.name for tool in (await client.list_tools()).tools]
+                if (_NEW_TOOL in tools) is (has is not None) or time.monotonic() > deadline:
+                    return tools
+                await anyio.sleep(0.1)
 
     def _trail(self, servers: Servers) -> None:
         self._chapter("The trail")
-        console.print("Every call is on record, refusals too: asked, decided, ended. The last of them:")
-        records = servers.daemon().get("/v1/trail", last=12)
-        print_records(records, as_json=False)
         called = [record for record in servers.daemon().get("/v1/trail", last=500) if "call_id" in record]
-        released = {one["call_id"] for one in called if one.get("outcome", {}).get("status") == "released"}
-        refused = {one["call_id"] for one in called if one.get("outcome", {}).get("status") == "refused"}
+        released, refused = _ended(called, "released"), _ended(called, "refused")
+        console.print("Every call is on record, refusals too. The last read, and the last export, which was refused:\n")
+        read = [record for record in called if released and record["call_id"] == released[-1]]
+        export = [record for record in called if record["call_id"] == _last_export(called)]
+        RecordLines().show([*read, *export])
         self._prove(
             "Each call is in the trail with identity, policy and outcome",
             len(released) == 2 * len(TRANSPORTS)
@@ -147,10 +182,39 @@ class Story:
             and all(one["identity"]["spiffe_id"] == WORKLOAD for one in called if one["kind"] == "requested")
             and all(one["credential"] for one in called if one["kind"] == "finished" and one["call_id"] in released),
         )
+        self._evidence(servers, read)
+        self._verification(servers)
+
+    def _evidence(self, servers: Servers, records: list[dict[str, Any]]) -> None:
+        """Read one call's records as an auditor would: each link, from the proof to the outcome."""
+        if len(records) != 3:  # noqa: PLR2004 - requested, decided, finished
+            return
+        requested, decided, finished = records
+        identity, rule, outcome = requested["identity"], decided["policy"]["rules"][0], finished["outcome"]
+        console.print("\nWhat those three records say of the read, each link of it:\n")
+        for what, said in {
+            "who": f"{identity['spiffe_id']}, proved by {identity['method']} ({identity['assurance']})",
+            "for whom": ", ".join(identity[key] for key in ("owner", "team", "environment", "deployment")),
+            "what": f"{requested['action']['resource']} {requested['action']['action']}; its arguments as a digest",
+            "why": f"{decided['policy']['decision']} by {rule['policy']} {rule['place']}, a file with SHA-256 "
+            f"{rule['sha256'][:12]}…",
+            "with": f"{finished['credential']['kind']} grant; token known by fingerprint "
+            f"{finished['credential']['fingerprint']}",
+            "outcome": f"{outcome['status']}, {outcome['result_bytes']} bytes",
+            "linked": f"record {finished['seq']} names the one before it by hash: {finished['prev_hash'][:12]}…",
+        }.items():
+            console.print(f"  [dim]{what:<9}[/dim] {plain(said)}")
+        policy = (servers.directory / "policies/finance-analyst-readonly.yaml").read_bytes()
+        self._prove(
+            "A decision names the very document that made it", rule["sha256"] == hashlib.sha256(policy).hexdigest()
+        )
+
+    def _verification(self, servers: Servers) -> None:
         export, altered = self._place / "trail.jsonl", self._place / "altered.jsonl"
+        console.print("\nAnybody can check it:")
         live = self._aam("trail", "verify", "--dir", str(servers.directory))
         self._aam("trail", "export", str(export), "--dir", str(servers.directory))
-        whole = self._aam("trail", "verify", str(export))
+        whole = self._aam("trail", "verify", str(export), hide="not proved")
         self._prove("The trail verifies, live and exported", live.returncode == 0 and whole.returncode == 0)
 
         console.print("\nNow somebody changes one byte of the export, in the record of a denial:")
@@ -158,30 +222,19 @@ class Story:
         number = next(place for place, line in enumerate(lines) if b'"decision":"deny"' in line)
         lines[number] = lines[number].replace(b'"decision":"deny"', b'"decision":"deNy"', 1)
         altered.write_bytes(b"\n".join(lines))
-        caught = self._aam("trail", "verify", str(altered))
+        caught = self._aam("trail", "verify", str(altered), hide="not proved")
         named = f"record {number - 1}:" in caught.stdout  # the first line states the head
         self._prove("One changed byte is found, and its record named", caught.returncode == 1 and named)
 
     def _secret(self, servers: Servers) -> None:
         self._chapter("Where the access token is not")
-        place, directory = self._place, servers.directory
-        process = Path(f"/proc/{servers.broker.pid}")
-        looked_at = {
-            "what the clients received": self._received.bytes,
-            "the broker's log": servers.log.read_bytes(),
-            "the exported trail": (place / "trail.jsonl").read_bytes(),
-            "the database files": b"".join(path.read_bytes() for path in sorted((directory / "data").iterdir())),
-            "the documents": b"".join(path.read_bytes() for path in directory.rglob("*.*") if path.is_file()),
-            "the broker's command line": _read(process / "cmdline"),
-        }
-        needles = _encodings(servers.canary)
-        for what, text in looked_at.items():
-            count = sum(text.count(needle) for needle in needles)
-            console.print(f"  {what:<28} {len(text):>9,} bytes   {'[red]FOUND' if count else '[green]not there'}")
-            self._prove(f"The access token is not in {what}", bool(text) and count == 0)
-        token = _token_without_the_broker(servers)
+        for what, text in places(servers, self._received.bytes, self._place / "trail.jsonl").items():
+            found = count(servers.canary, text)
+            console.print(f"  {what:<28} {len(text):>9,} bytes   {'[red]FOUND' if found else '[green]not there'}")
+            self._prove(f"The access token is not in {what}", bool(text) and found == 0)
         console.print("  [dim]The same search does find it in a token taken straight from the service.[/dim]")
-        self._prove("The search would have found it", any(needle in token.encode() for needle in needles))
+        token = token_without_the_broker(servers)
+        self._prove("The search would have found it", count(servers.canary, token.encode()) > 0)
 
     # --- Helpers
 
@@ -201,16 +254,28 @@ class Story:
         if answer:
             console.print(f"    {plain(answer)}")
 
-    def _aam(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def _aam(self, *arguments: str, hide: str = "\0") -> subprocess.CompletedProcess[str]:
         ran = subprocess.run([aam(), *arguments], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - our own command
         shown = [Path(part).name if part.startswith(str(self._place)) else part for part in arguments]
         self._command(" ".join(["aam", *(part for part in shown if part not in {"--dir", "access"})]))
         for line in (ran.stdout + ran.stderr).splitlines():
-            console.print(f"    {plain(line)}", style="red" if ran.returncode else "")
+            if not line.startswith(hide):
+                told = line.replace(f"{self._place}/", "")
+                indented = Padding(plain(told), (0, 0, 0, 4), style="red" if ran.returncode else "", expand=False)
+                console.print(indented, soft_wrap=False)
         return ran
 
 
-_PROMISES = 4 * len(TRANSPORTS) + 2 + 3 + 7
+_PROMISES = 4 * len(TRANSPORTS) + 2 + 1 + 4 + 7
+
+
+def _ended(records: Sequence[dict[str, Any]], status: str) -> list[str]:
+    return [one["call_id"] for one in records if one.get("outcome", {}).get("status") == status]
+
+
+def _last_export(records: Sequence[dict[str, Any]]) -> str | None:
+    exports = [one["call_id"] for one in records if one.get("action", {}).get("action") == "export"]
+    return exports[-1] if exports else None
 
 
 def _table(records: list[dict[str, Any]]) -> Table:
@@ -228,35 +293,3 @@ def _text(answer: CallToolResult) -> str:
 
 def _code(answer: CallToolResult) -> Any:
     return (answer.meta or {}).get("dev.envisionai.access/code")
-
-
-def _encodings(canary: str) -> set[bytes]:
-    raw = canary.encode()
-    middles = {base64.b64encode(b"\0" * shift + raw)[4:-4] for shift in range(3)}
-    return {raw, raw.hex().encode(), raw.hex().upper().encode(), *middles}
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:  # not Linux: there is no such file, and nothing to look at
-        return b"-"
-
-
-def _token_without_the_broker(servers: Servers) -> str:
-    """Take a token with the account's own key, as the service's administrator could."""
-    service = servers.service
-    key = RSAKey.import_key(Path(service["private_key_file"]).read_text())
-    claims = {"iss": service["consumer_key"], "sub": service["username"], "aud": service["audience"]}
-    with requests.Session() as session:
-        session.trust_env = False
-        answer = session.post(
-            service["url"] + "/services/oauth2/token",
-            data={
-                "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer",
-                "assertion": jwt.encode({"alg": "RS256"}, {**claims, "exp": int(time.time()) + 60}, key),
-            },
-            verify=service["ca_file"],
-            timeout=5,
-        )
-    return str(json.loads(answer.text).get("access_token", ""))

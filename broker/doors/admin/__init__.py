@@ -3,6 +3,8 @@
 Every change names its actor in the trail.
 """
 
+import logging
+
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,9 +17,18 @@ from broker.doors.admin import grants, registry, snapshots, trail
 from broker.doors.admin.operators import Handler, Needed, Operators
 from broker.errors import InternalError, OperatorRefusal, OperatorRequestInvalid, Refusal
 
+logger = logging.getLogger(__name__)
+
 __all__ = ["Operators", "operators_app"]
 
-_STATUS = {"operator_unknown": 403, "operator_forbidden": 403, "not_found": 404, "already_exists": 409}
+_STATUS = {
+    "operator_unknown": 403,
+    "operator_forbidden": 403,
+    "not_found": 404,
+    "already_exists": 409,
+    "audit_unavailable": 503,
+    "internal_error": 500,
+}
 
 
 def operators_app(operators: Operators) -> ASGIApp:
@@ -65,14 +76,15 @@ class PeerUser:
 def _route(operators: Operators, method: str, path: str, handler: Handler, needed: Needed) -> Route:
     async def endpoint(request: Request) -> Response:
         try:
-            return await handler(operators, request, operators.actor(request.scope["aam.uid"], needed))
+            return await handler(operators, request, await operators.admit(request.scope["aam.uid"], needed))
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(map(str, first["loc"]))
             return _refused(OperatorRequestInvalid(f"{place}: {first['msg']}" if place else str(first["msg"])))
         except Refusal as refusal:
             return _refused(refusal)
-        except Exception as error:  # noqa: BLE001 - an exception's own text may hold anything
+        except Exception as error:
+            logger.exception("the operators' door failed")  # says where and what kind, never the exception's own text
             return _refused(InternalError(detail=type(error).__name__))
 
     return Route(path, endpoint, methods=[method])

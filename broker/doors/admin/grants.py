@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from broker.audit import Record
 from broker.doors.admin.operators import Operators, body
 from broker.egress import Secret
-from broker.errors import OperatorRequestInvalid, Refusal
+from broker.errors import OperatorRequestInvalid
 from broker.oauth import JwtBearerGrant, check_private_key
 from broker.pipeline import service_of
 
@@ -48,22 +48,9 @@ async def test_grant(operators: Operators, request: Request, actor: Record) -> R
     """Make the connector's harmless call with the grant."""
     grant = operators.vault.find(request.path_params["name"])
     connection = operators.connection(grant.connector)
-    session, credential = operators.session(connection)
-    code, answer = None, ""
-    with credential:
-        try:
-            answer = await connection.connector.probe(session, connection.document)
-        except Refusal as refusal:
-            code = refusal.code
-            raise
-        finally:
-            await operators.recorder.note(
-                "grant_tested",
-                actor=actor,
-                grant={"id": grant.id, "connector": grant.connector},
-                credential=credential.record(),
-                outcome={"code": code},
-            )
+    async with operators.calling(connection, "grant_tested", actor) as call:
+        call.facts["grant"] = {"id": grant.id, "connector": grant.connector}
+        answer = call.release(await connection.connector.probe(call.session, connection.document))
     return JSONResponse({"grant": grant.id, "connector": grant.connector, "answer": answer})
 
 

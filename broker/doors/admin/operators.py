@@ -1,6 +1,8 @@
 """Who the operators are, and what their requests work on."""
 
-from collections.abc import Awaitable, Callable, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from starlette.requests import Request
@@ -8,8 +10,18 @@ from starlette.responses import Response
 
 from broker.audit import Record
 from broker.documents import Connection, Documents
+from broker.doors.entrance import RefusedAuthentications
 from broker.egress import Egress, Session
-from broker.errors import NotFound, OperatorForbidden, OperatorRequestInvalid, OperatorUnknown
+from broker.errors import (
+    InternalError,
+    LeakBlocked,
+    NotFound,
+    OperatorForbidden,
+    OperatorRefusal,
+    OperatorRequestInvalid,
+    OperatorUnknown,
+    Refusal,
+)
 from broker.pipeline import Recorder, service_of
 from broker.vault import Opened, Vault
 
@@ -18,6 +30,21 @@ _LARGEST_BODY = 1 << 20
 Needed = Literal["admin", "auditor"]
 Handler = Callable[["Operators", Request, Record], Awaitable[Response]]
 """Answers one request of the operator who is named as the actor."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorCall:
+    """An operator's own call to a service: an authorised session, and what the record of it will say besides."""
+
+    session: Session
+    facts: dict[str, Any]
+    _credential: Opened
+
+    def release(self, text: str) -> str:
+        """Return what the service has said, or raise `LeakBlocked`: operators see no credentials either."""
+        if self._credential.matcher.hits(text.encode("utf-8", "replace")):
+            raise LeakBlocked(detail="the service's answer held the credential of this call")
+        return text
 
 
 class Operators:
@@ -29,6 +56,7 @@ class Operators:
         recorder: Recorder,
         vault: Vault,
         egress: Egress,
+        refused: RefusedAuthentications,
         status: Callable[[], Mapping[str, Any]],
     ) -> None:
         self.documents = documents
@@ -37,9 +65,17 @@ class Operators:
         self.egress = egress
         self.status = status
         self.fetched: dict[str, bytes] = {}
+        self._refused = refused
 
-    def actor(self, uid: int, needed: Needed) -> Record:
-        """Return who is asking, for the trail; raise `OperatorUnknown` or `OperatorForbidden`."""
+    async def admit(self, uid: int, needed: Needed) -> Record:
+        """Return who is asking, for the trail; raise `OperatorUnknown` or `OperatorForbidden`, which are counted."""
+        try:
+            return self._actor(uid, needed)
+        except OperatorRefusal as refusal:
+            await self._refused.count("operators", f"uid:{uid}", refusal)
+            raise
+
+    def _actor(self, uid: int, needed: Needed) -> Record:
         known = self.documents.current.operators.get(uid)
         if known is None:
             raise OperatorUnknown(
@@ -59,11 +95,23 @@ class Operators:
             )
         return found
 
-    def session(self, connection: Connection) -> tuple[Session, Opened]:
-        """Return an authorised session for an operator's own call, and the credential, to be closed."""
+    @contextlib.asynccontextmanager
+    async def calling(self, connection: Connection, kind: str, actor: Record) -> AsyncIterator[OperatorCall]:
+        """Open a connector's credential for an operator's own call; that it was used is recorded, however it ends."""
         service = service_of(connection, self.egress)
-        credential = self.vault.open(service)
-        return Session(service.client, service.url, credential, connection.connector.expired), credential
+        code: str | None = InternalError.code
+        with self.vault.open(service) as credential:
+            session = Session(service.client, service.url, credential, connection.connector.expired)
+            call = OperatorCall(session, {}, credential)
+            try:
+                yield call
+                code = None
+            except Refusal as refusal:
+                code = refusal.code
+                raise
+            finally:
+                used = {"credential": credential.record(), "outcome": {"code": code}}
+                await self.recorder.note(kind, actor=actor, connector=connection.name, **call.facts, **used)
 
 
 async def body(request: Request) -> bytes:

@@ -28,18 +28,10 @@ async def fetch_snapshot(operators: Operators, request: Request, actor: Record) 
     connection = operators.connection(request.path_params["name"])
     if connection.connector.describe is None or connection.snapshot_file is None:
         raise OperatorRequestInvalid(f"{connection.name} has no snapshot: its document names no file for one.")
-    session, credential = operators.session(connection)
-    with credential:
-        fetched = await connection.connector.describe(session, connection.document)
-        text = json.dumps(fetched, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
-        digest = hashlib.sha256(text).hexdigest()
-        await operators.recorder.note(
-            "snapshot_fetched",
-            actor=actor,
-            connector=connection.name,
-            sha256=digest,
-            credential=credential.record(),
-        )
+    async with operators.calling(connection, "snapshot_fetched", actor) as call:
+        fetched = await connection.connector.describe(call.session, connection.document)
+        text = call.release(json.dumps(fetched, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+        digest = call.facts["sha256"] = hashlib.sha256(text).hexdigest()
     operators.fetched[connection.name] = text
     return JSONResponse({"sha256": digest, "fetched": fetched, "pinned": connection.snapshot})
 
@@ -58,5 +50,5 @@ async def approve_snapshot(operators: Operators, request: Request, actor: Record
         await asyncio.to_thread(os.replace, temporary, connection.snapshot_file)
     except OSError as error:
         raise OperatorRequestInvalid(f"The broker cannot write {connection.snapshot_file}: {error.strerror}.") from None
-    del operators.fetched[connection.name]
+    operators.fetched.pop(connection.name, None)
     return JSONResponse({"connector": connection.name, "pinned": str(connection.snapshot_file)})

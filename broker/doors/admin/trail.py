@@ -18,7 +18,7 @@ async def trail(operators: Operators, request: Request, _actor: Record) -> Respo
     """Return records: the last few, or those after a number."""
     store = operators.recorder.store
     head = store.commits.values[store.trail.HEAD]
-    last = _number(request, "last", 20)
+    last = min(_number(request, "last", 20), _MOST_RECORDS)
     after = _number(request, "after", head.size - last - 1)
     start = max(after + 1, 0)
     stop = min(head.size, start + _MOST_RECORDS)

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from broker.doors.entrance import Entrance
 from broker.doors.mcp.refusals import NOT_ADMITTED
 from broker.doors.mcp.sse import SseDoor
+from broker.doors.mcp.streams import Barred
 from broker.errors import AgentBarred, ProofMalformed, Refusal, Unauthenticated
 from broker.identity import Proof
 from broker.pipeline import Transport
@@ -27,8 +28,18 @@ from broker.pipeline import Transport
 METADATA_PATH = "/.well-known/oauth-protected-resource"  # RFC 9728 §3
 
 
+class Sessions(StreamableHTTPSessionManager):
+    """The SDK's sessions of the handshake revisions, bound to their principal; they can be ended by agent."""
+
+    async def cut(self, barred: Barred) -> None:
+        """End the sessions of barred agents."""
+        for session_id, owner in list(self._session_owners.items()):
+            if barred(owner["subject"] or ""):
+                await self._discard_session(session_id, self._server_instances[session_id])
+
+
 def agents_app(
-    streamable: StreamableHTTPSessionManager,
+    streamable: Sessions,
     sse: SseDoor,
     entrance: Entrance,
     security: TransportSecuritySettings,
@@ -37,6 +48,7 @@ def agents_app(
 ) -> ASGIApp:
     """Return everything that agents reach over HTTP. `ready` returns None, or what keeps the broker from serving."""
     metadata = {"resource": audience, "bearer_methods_supported": ["header"], "resource_name": "Agent Access Manager"}
+    metadata_paths = {METADATA_PATH + path for path in ("", "/mcp", "/sse", urlsplit(audience).path.rstrip("/"))}
 
     async def protected_resource(_request: Request) -> Response:
         return JSONResponse(metadata)
@@ -56,9 +68,7 @@ def agents_app(
             Route("/mcp", admitted(streamable.handle_request, "streamable-http")),
             Route("/sse", admitted(sse.open, "sse"), methods=["GET"]),
             Mount("/messages/", admitted(sse.post, "sse")),
-            Route(METADATA_PATH, protected_resource),
-            Route(METADATA_PATH + "/mcp", protected_resource),
-            Route(METADATA_PATH + "/sse", protected_resource),
+            *(Route(path, protected_resource) for path in sorted(metadata_paths)),
             Route("/healthz", health),
             Route("/readyz", readiness),
         ]
@@ -142,8 +152,11 @@ def _principal(spiffe_id: str, trust_domain: str) -> AuthenticatedUser:
 
 
 def _challenge(audience: str) -> str:
+    """RFC 9728 §3.1: the metadata's path goes between the host and the resource's own path."""
     parts = urlsplit(audience)
-    return f'Bearer resource_metadata="{parts.scheme}://{parts.netloc}{METADATA_PATH}{parts.path}"'
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        return "Bearer"  # an audience that is no URL is nowhere to look
+    return f'Bearer resource_metadata="{parts.scheme}://{parts.netloc}{METADATA_PATH}{parts.path.rstrip("/")}"'
 
 
 def _error(refusal: Refusal, status: int) -> Response:

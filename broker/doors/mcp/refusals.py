@@ -8,12 +8,13 @@ from broker.errors import AgentBarred, Refusal, Unauthenticated, UnknownTool
 META = "dev.envisionai.access/"
 """Prefix of our keys in `_meta`."""
 
+_LONGEST_MESSAGE = 2000  # characters; what does not fit a schema is quoted in its refusal
 NOT_ADMITTED = -32001  # JSON-RPC 2.0 §5.1 leaves -32000 to -32099 to servers
 
 
 def as_error(refusal: Refusal) -> MCPError:
     """Return the protocol error for a refusal that is one."""
-    code = NOT_ADMITTED if isinstance(refusal, Unauthenticated | AgentBarred) else types.INVALID_PARAMS
+    code = types.INVALID_PARAMS if isinstance(refusal, UnknownTool) else NOT_ADMITTED
     return MCPError(code, refusal.message, data=_facts(refusal))
 
 
@@ -24,7 +25,7 @@ def as_result(refusal: Refusal) -> types.CallToolResult:
     """
     if isinstance(refusal, UnknownTool | Unauthenticated | AgentBarred):
         raise as_error(refusal) from None
-    text = f"{refusal.message} [{refusal.code}]"
+    text = f"{refusal.message[:_LONGEST_MESSAGE]} [{refusal.code}]"
     return types.CallToolResult(
         content=[types.TextContent(type="text", text=text)],
         is_error=True,

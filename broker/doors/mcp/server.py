@@ -9,7 +9,9 @@ from typing import Any
 import mcp_types as types
 import msgspec
 from mcp.server import CacheHint, Server, ServerRequestContext
+from mcp.server.context import CallNext, HandlerResult
 from mcp.shared.exceptions import MCPError
+from pydantic import ValidationError
 
 import broker
 from broker.catalog import CatalogTool
@@ -46,6 +48,7 @@ class McpServer:
             # no tool asks for Mcp-Param-* headers, so the SDK need not list the tools before each call
             get_tool_input_schema=lambda _name: None,
         )
+        self.sdk.middleware.append(_without_exceptions)  # behind the SDK's own, which writes them into spans
 
     async def _list_tools(self, context: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         documents = self._documents.current
@@ -61,24 +64,29 @@ class McpServer:
         async def emit(done: int, total: int | None) -> None:
             await context.session.report_progress(done, total)
 
+        caller = caller_of(context)
+        request = Request(caller.identity, params.name, params.arguments or {}, _origin(context, caller))
         try:
-            request = Request(
-                caller_of(context).identity, params.name, params.arguments or {}, _origin(context, caller_of(context))
-            )
             answer = await self._pipeline.call(request, emit)
         except Refusal as refusal:
             logger.info("call refused", extra={"code": refusal.code, "call_id": refusal.call_id})
             return as_result(refusal)
-        except MCPError:
-            raise
-        except Exception as error:  # noqa: BLE001 - nothing that an exception says may reach an agent
-            logger.error("the MCP door failed", extra={"exception": type(error).__name__})  # noqa: TRY400 - no traceback
-            return as_result(InternalError())
         return types.CallToolResult(
             content=[types.TextContent(type="text", text=answer.text.decode())],
             structured_content=msgspec.json.decode(answer.text),
             _meta={META + "call_id": answer.call_id},
         )
+
+
+async def _without_exceptions(ctx: Context, call_next: CallNext) -> HandlerResult:
+    """Let nothing that an exception says reach an agent or a span: the SDK would tell it on the older wires."""
+    try:
+        return await call_next(ctx)
+    except (MCPError, ValidationError):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is
+        logger.error("the MCP door failed", extra={"exception": type(error).__name__})  # noqa: TRY400 - no traceback
+        raise MCPError(types.INTERNAL_ERROR, InternalError().message, data={"code": InternalError.code}) from None
 
 
 def caller_of(context: Context) -> Caller:

@@ -3,11 +3,12 @@
 The transport is deprecated in MCP 2026-07-28 and still spoken by many clients.
 """
 
-import anyio
 from mcp.server.sse import SseServerTransport
 from starlette.types import Receive, Scope, Send
 
+from broker.doors.entrance import Caller
 from broker.doors.mcp.server import McpServer
+from broker.doors.mcp.streams import Barred, OpenStreams
 
 
 class SseDoor:
@@ -16,23 +17,19 @@ class SseDoor:
     def __init__(self, server: McpServer, request_bytes: int) -> None:
         self._server = server.sdk
         self._transport = SseServerTransport("/messages/", max_request_body_size=request_bytes)
-        self._streams: set[anyio.CancelScope] = set()
+        self._streams = OpenStreams()
 
     async def open(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one stream until the client leaves or it is cut."""
-        with anyio.CancelScope() as cut:
-            self._streams.add(cut)
-            try:
-                async with self._transport.connect_sse(scope, receive, send) as (reading, writing):
-                    await self._server.run(reading, writing, self._server.create_initialization_options())
-            finally:
-                self._streams.discard(cut)
+        caller: Caller = scope["aam.caller"]
+        async with self._transport.connect_sse(scope, receive, send) as (reading, writing):
+            with self._streams.opened(caller.identity.spiffe_id):  # cut here, the response ends as it should
+                await self._server.run(reading, writing, self._server.create_initialization_options())
 
     async def post(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take one message for an open stream."""
         await self._transport.handle_post_message(scope, receive, send)
 
-    def cut(self) -> None:
-        """End every open stream."""
-        for stream in list(self._streams):
-            stream.cancel()
+    def cut(self, barred: Barred) -> None:
+        """End the streams of barred agents."""
+        self._streams.cut(barred)

@@ -1,0 +1,87 @@
+"""The table of commands; each command's module is loaded when the command is used."""
+
+import importlib
+import io
+import os
+import sys
+from typing import Any
+
+import typer
+import typer.main
+from typer.core import TyperCommand, TyperGroup
+
+# name -> (module, what it does); in the order in which a newcomer needs them
+COMMANDS = {
+    "demo": ("demo", "See one call end to end: an agent, a service, a refusal, and the trail of it all."),
+    "init": ("init", "Write a commented starter set of documents."),
+    "check": ("check", "Check a set of documents; needs no network."),
+    "serve": ("serve", "Run the broker."),
+    "status": ("status", "Show what the running broker is doing."),
+    "doctor": ("doctor", "Find what keeps the broker from working, and how to mend it."),
+    "stdio": ("stdio", "Relay MCP on stdin and stdout to the broker: what an MCP client starts."),
+    "client-config": ("client_config", "Print how an MCP client connects as an agent."),
+    "agents": ("agents", "List the registered agents."),
+    "tools": ("tools", "List the tools that an agent can know of."),
+    "grants": ("grants", "Connect, test and revoke the accounts that the broker uses."),
+    "connector": ("connector", "Fetch and pin what a service says of itself."),
+    "trail": ("trail", "Read, export and verify the trail."),
+    "dev": ("dev", "Development: mint tokens of the development trust domain."),
+}
+_NOT_HERE = "stdio"  # broker.cli.main starts it without any of this
+
+
+class CommandsByName(TyperGroup):
+    """Loads a command's module when the command is used; the list of commands loads none."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {name: TyperCommand(name, help=summary) for name, (_, summary) in COMMANDS.items()}
+        self._listing = False
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - typer's own signature
+        """Return the names, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - typer's own signature
+        """Return a command, or None."""
+        if self._listing or cmd_name not in COMMANDS or cmd_name == _NOT_HERE:
+            return self.commands.get(cmd_name)
+        command = typer.main.get_command(importlib.import_module(f"broker.cli.{COMMANDS[cmd_name][0]}").app)
+        command.name = cmd_name
+        return command
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands from the table."""
+        self._listing = True
+        super().format_help(ctx, formatter)
+
+
+app = typer.Typer(
+    cls=CommandsByName,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Agent Access Manager: agents get tools, never credentials.",
+    epilog="Start with: aam demo",
+)
+
+
+@app.callback()
+def _root() -> None:
+    """Agent Access Manager: agents get tools, never credentials."""
+
+
+def run() -> None:
+    """Run the command line; whoever stops reading our output early, as `head` does, ends it without a word."""
+    sys.stdout, sys.stderr = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()  # started with them closed
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that has no '✓' still gets the sentence
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python's own last flush has a reader
+        sys.exit(1)

@@ -1,0 +1,124 @@
+"""Connectors as configured: where each may reach, what it has pinned, and the tools that it offers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from broker.catalog import Catalog, CatalogTool, catalog_tool
+from broker.connector import Connector, ConnectorDocument
+from broker.connector.installed import installed_types
+from broker.documents.findings import Findings
+from broker.documents.parse import Document, check_settings
+from broker.documents.snapshot import Connection, FindConnector
+from broker.documents.trust import certificate_authority, check_url, networks, origin
+from broker.documents.words import nearest
+from broker.egress import Reach
+
+
+def check_connections(findings: Findings, find: FindConnector) -> tuple[dict[str, Connection], Catalog]:
+    """Return the connections by name, and the catalogue of all their tools."""
+    connections: dict[str, Connection] = {}
+    tools: dict[str, CatalogTool] = {}
+    for document in findings.of("Connector"):
+        before = len(findings.errors)
+        connector = _connector(findings, document, find)
+        connection = None if connector is None else _connection(findings, document, connector)
+        if connection is None or len(findings.errors) > before:
+            findings.break_off(document)
+            continue
+        connections.setdefault(document.name, connection)
+        for tool in _tools(findings, document, connection):
+            other = tools.setdefault(tool.name, tool)
+            if other is not tool and (other.resource, other.action) != (tool.resource, tool.action):
+                findings.wrong(
+                    document,
+                    ("spec", "resources"),
+                    f"{tool.resource} {tool.action} and {other.resource} {other.action} would both be {tool.name}",
+                )
+    return connections, Catalog(tools.values())
+
+
+def _connector(findings: Findings, document: Document, find: FindConnector) -> Connector | None:
+    name = document.spec.type
+    try:
+        return find(name)
+    except LookupError:
+        findings.wrong(
+            document, ("spec", "type"), f"no connector {name!r} is installed{nearest(name, installed_types())}"
+        )
+    except Exception as error:  # noqa: BLE001 - somebody else's module: whatever it raises, the others are still checked
+        findings.wrong(document, ("spec", "type"), f"the connector {name!r} cannot be loaded: {type(error).__name__}")
+    return None
+
+
+def _connection(findings: Findings, document: Document, connector: Connector) -> Connection:
+    spec: ConnectorDocument = document.spec
+    findings.report(check_settings(document, connector.settings, spec.settings))
+    private = networks(findings, document, ("spec", "reach", "private_ranges"), spec.reach.private_ranges)
+    reach = Reach(frozenset({origin(spec.url), *connector.hosts, *spec.reach.hosts}), private)
+    authority = certificate_authority(
+        findings, document, ("spec", "reach", "certificate_authority"), spec.reach.certificate_authority
+    )
+    for place, url in (
+        (("spec", "url"), spec.url),
+        (("spec", "oauth", "token_endpoint"), spec.oauth.token_endpoint),
+        (("spec", "oauth", "revocation_endpoint"), spec.oauth.revocation_endpoint),
+    ):
+        if url is not None:
+            check_url(findings, document, place, url, reach)
+    snapshot_file = None
+    if spec.snapshot is not None:
+        snapshot_file = findings.files.directory / findings.files.place(document.source.file, spec.snapshot)
+    return Connection(
+        document.name,
+        connector,
+        spec,
+        reach,
+        spec.limits.limits(),
+        authority,
+        snapshot_file,
+        _snapshot(findings, document, snapshot_file),
+    )
+
+
+def _snapshot(findings: Findings, document: Document, file: Path | None) -> Any:
+    """Return the pinned snapshot, or None if there is none yet: it is fetched by a broker that is already running."""
+    name = document.spec.snapshot
+    if file is None:
+        return None
+    place = ("spec", "snapshot")
+    if not file.is_symlink() and not file.exists():
+        findings.files.digests[findings.files.place(document.source.file, name)] = None  # it is watched for
+        findings.warn(
+            document, place, f"{name} is not there yet: fetch it with 'aam connector snapshot {document.name}'"
+        )
+        return None
+    text = findings.named(document, place, name)
+    try:
+        return None if text is None else json.loads(text)
+    except (ValueError, RecursionError) as error:
+        findings.wrong(document, place, f"{name} is not JSON: {error}")
+        return None
+
+
+def _tools(findings: Findings, document: Document, connection: Connection) -> list[CatalogTool]:
+    try:
+        offered = connection.connector.tools(connection.document, connection.snapshot)
+        tools = [catalog_tool(document.name, tool) for tool in offered]
+    except ValueError as error:
+        findings.wrong(document, ("spec",), str(error))
+        findings.break_off(document)
+        return []
+    except Exception as error:  # noqa: BLE001 - the connector's own mistake is not to end the broker that loads it
+        findings.wrong(document, ("spec", "type"), f"the connector failed to list its tools: {type(error).__name__}")
+        findings.break_off(document)
+        return []
+    built = {tool.resource for tool in tools if tool.tool.run is not None}
+    for name in connection.document.resources:
+        if f"{document.name}.{name}" not in built and connection.snapshot is not None:
+            findings.warn(
+                document,
+                ("spec", "resources", name),
+                f"nothing can be done with it yet: fetch its description with 'aam connector snapshot {document.name}'",
+            )
+    return tools

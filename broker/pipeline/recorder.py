@@ -1,0 +1,73 @@
+"""What makes calls and events evidence: the store, the key for digests, and what is still owed to the trail."""
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+from collections.abc import Callable
+from typing import Any
+
+from broker.audit import new_id, timestamp
+from broker.errors import AuditUnavailable
+from broker.pipeline.records import finished
+from broker.store import Store, Transaction
+
+Change = Callable[[Transaction], None]
+_RETRY_SECONDS = 1.0
+
+
+class Recorder:
+    """Records events, and settles what could not be written when its call ended. A call records itself: `Story`."""
+
+    def __init__(self, store: Store, digest_key: bytes) -> None:
+        self.store = store
+        self.running = 0
+        """How many calls have begun and are not yet recorded to their end."""
+        self._digest_key = digest_key
+        self._owed: list[Change] = []
+
+    def digest(self, data: bytes) -> str:
+        """Return a keyed digest: equal data can be recognised, and no dictionary finds what it was."""
+        return hmac.digest(self._digest_key, data, hashlib.sha256).hex()
+
+    async def note(self, kind: str, **facts: Any) -> None:
+        """Record an event that is no call; durable once it returns."""
+        record = {"id": new_id(), "time": timestamp(), "kind": kind, **facts}
+        await self.store.commits.commit(lambda change: self.store.trail.append(change, record))
+
+    async def recover(self) -> list[str]:
+        """Finish, as `outcome_unknown`, the calls that a dead process left open; return their ids."""
+        unfinished = await asyncio.to_thread(self.store.read, self.store.trail.open_calls)
+
+        def change(transaction: Transaction) -> None:
+            for call_id, since in unfinished:
+                outcome = {"status": "outcome_unknown", "code": None, "decided": since, "found_at_start": True}
+                self.store.trail.append(transaction, finished(call_id, outcome, None))
+                self.store.trail.close_call(transaction, call_id)
+
+        if unfinished:
+            await self.store.commits.commit(change)
+        return [call_id for call_id, _ in unfinished]
+
+    def owe(self, change: Change) -> None:
+        """Keep a *finished* that could not be written, to be written as soon as the store takes it."""
+        self._owed.append(change)
+
+    async def keep_settling(self) -> None:
+        """Write what is owed, for ever."""
+        while True:
+            await asyncio.sleep(_RETRY_SECONDS)
+            await self.settle()
+
+    async def settle(self) -> None:
+        """Write what is owed, if the store takes it now; and find out whether a store that failed works again."""
+        while self._owed:
+            change = self._owed.pop(0)
+            try:
+                await self.store.commits.commit(change)
+            except AuditUnavailable:
+                self._owed.insert(0, change)
+                return
+        if self.store.commits.failing:
+            with contextlib.suppress(AuditUnavailable):
+                await self.note("recording_resumed")

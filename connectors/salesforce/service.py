@@ -1,0 +1,157 @@
+"""The service: simple-salesforce on the broker's egress, and its errors as ours."""
+
+import re
+from collections.abc import Callable, Mapping
+from operator import methodcaller
+from typing import Any, NoReturn, TypeVar
+
+import requests
+from anyio import from_thread
+from simple_salesforce import Salesforce
+from simple_salesforce.exceptions import SalesforceError
+
+from broker.connector import ConnectorDocument, Emit, Response, Session, errors
+from broker.connector.blocking import run_blocking
+from connectors.salesforce.snapshot import Settings, Snapshot, SnapshotField, json_type, pin_object
+
+T = TypeVar("T")
+Fields = Mapping[str, SnapshotField]
+
+_MOST_PAGES = 100
+_OBJECT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}")
+_ERROR_CODE = re.compile(r"[A-Z][A-Z_]{1,60}")
+_NEXT_PAGE = re.compile(r"/services/data/v\d+\.\d+/query/[A-Za-z0-9-]+")
+
+# 401 answers for which a new token changes nothing: renewing would go on for ever (jsforce, lib/http-api.js)
+_NOT_EXPIRED = (
+    b"Connected app is not attached to Agent",
+    b"This session is not valid for use with the REST API",
+    b"BlackTab users cannot perform API operations",
+)
+
+_PYTHON_TYPES: dict[str | None, tuple[type, ...]] = {
+    "string": (str, type(None)),
+    "number": (int, float, type(None)),
+    "boolean": (bool, type(None)),
+}
+_BY_STATUS: dict[int, type[errors.Refusal]] = {
+    401: errors.UpstreamUnauthorized,
+    403: errors.UpstreamForbidden,
+    404: errors.UpstreamNotFound,
+    429: errors.UpstreamBusy,
+}
+_IN_OUR_WORDS = {
+    "QUERY_TIMEOUT": "Salesforce gave the search up after too long; make it narrower.",
+    "INVALID_FIELD": "Salesforce does not show this account a field that was asked for; ask for fewer of them.",
+    "INVALID_TYPE": "Salesforce does not show this object to this account; an administrator must look.",
+}
+
+
+async def read_record(session: Session, version: str, name: str, record_id: str, fields: Fields) -> dict[str, Any]:
+    """Read these fields of one record."""
+    parameters = {"fields": ",".join(fields)}
+    record = await _ask(
+        session, version, lambda salesforce: getattr(salesforce, name).get(record_id, params=parameters)
+    )
+    return _only(record, fields)
+
+
+async def query(
+    session: Session, version: str, soql: str, fields: Fields, most: int, emit: Emit
+) -> list[dict[str, Any]]:
+    """Run a query, page after page, until it has `most` records; keep these fields of each."""
+    records = await _ask(session, version, lambda salesforce: _pages(salesforce, soql, most, emit))
+    return [_only(record, fields) for record in records[:most]]
+
+
+async def describe_object(session: Session, version: str, name: str) -> Any:
+    """Fetch what the service says of one object."""
+    if _OBJECT_NAME.fullmatch(name) is None:
+        raise errors.UpstreamNotFound(f"{name!r} is no name of an object.")
+    described = await _ask(session, version, lambda salesforce: getattr(salesforce, name).describe())
+    try:
+        return pin_object(described)
+    except ValueError as error:
+        raise errors.UpstreamMalformed(detail=str(error)) from None
+
+
+async def describe(session: Session, document: ConnectorDocument) -> Any:
+    """Fetch what the service says of every mapped object."""
+    version = Settings.model_validate(document.settings).api_version
+    objects = {name: await describe_object(session, version, name) for name in sorted(set(document.resources.values()))}
+    return Snapshot(service="salesforce", api_version=version, objects=objects).model_dump()
+
+
+async def probe(session: Session, document: ConnectorDocument) -> str:
+    """Ask for the limits of the organisation, which every user with API access may."""
+    version = Settings.model_validate(document.settings).api_version
+    limits: Any = await _ask(session, version, methodcaller("limits"))
+    try:
+        requests_left = limits["DailyApiRequests"]
+        return f"signed in; {int(requests_left['Remaining'])} of {int(requests_left['Max'])} API requests left today"
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return "signed in"
+
+
+def expired(response: Response) -> bool:
+    """Tell whether the session has expired: any 401 but those that a new token would meet again."""
+    return response.status == requests.codes.unauthorized and not any(text in response.body for text in _NOT_EXPIRED)
+
+
+async def _ask(session: Session, version: str, ask: Callable[[Any], T]) -> T:
+    """Run blocking client code; its errors hold URLs and the service's own words, so each becomes one of ours."""
+
+    def work(blocking: requests.Session) -> T:
+        try:
+            salesforce = Salesforce(
+                instance_url=session.base_url, session_id="not-a-token", session=blocking, version=version
+            )
+            return ask(salesforce)
+        except SalesforceError as error:
+            _refuse(error.status, error.content)
+        except (LookupError, TypeError, AttributeError, ValueError, RecursionError, requests.RequestException) as error:
+            raise errors.UpstreamMalformed(detail=type(error).__name__) from None
+
+    return await run_blocking(session, work)
+
+
+def _pages(salesforce: Any, soql: str, most: int, emit: Emit) -> list[Any]:
+    page = salesforce.query(soql)
+    records = list(page["records"])
+    for _ in range(_MOST_PAGES):
+        if page["done"] is True or len(records) >= most:
+            return records
+        total = page.get("totalSize")
+        from_thread.run(emit, len(records), total if type(total) is int else None)
+        following = str(page.get("nextRecordsUrl"))
+        if not _NEXT_PAGE.fullmatch(following):
+            raise errors.UpstreamMalformed(detail="nextRecordsUrl is not one of a query")
+        page = salesforce.query_more(following, identifier_is_url=True)
+        if not page["records"]:
+            raise errors.UpstreamMalformed(detail="a page without records that is not the last")
+        records += page["records"]
+    raise errors.UpstreamMalformed(detail=f"over {_MOST_PAGES} pages")
+
+
+def _only(record: Any, fields: Fields) -> dict[str, Any]:
+    """Return these fields of a record, each a value of its pinned type, and nothing else that the service sent."""
+    if not isinstance(record, dict):
+        raise errors.UpstreamMalformed(detail="a record that is no object")
+    for name, field in fields.items():
+        if name not in record or type(record[name]) not in _PYTHON_TYPES[json_type(field.type)]:
+            raise errors.UpstreamMalformed(detail=f"{name} is no value of its pinned type {field.type}")
+    return {name: record[name] for name in fields}
+
+
+def _refuse(status: int, content: Any) -> NoReturn:
+    first = content[0] if isinstance(content, list) and content and isinstance(content[0], dict) else {}
+    code = str(first.get("errorCode", ""))
+    detail = f"HTTP {status} {code}" if _ERROR_CODE.fullmatch(code) else f"HTTP {status}"
+    if code == "REQUEST_LIMIT_EXCEEDED":  # with status 403, though nothing is forbidden
+        raise errors.UpstreamBusy(detail=detail) from None
+    if code in _IN_OUR_WORDS:
+        raise errors.UpstreamRejected(_IN_OUR_WORDS[code], detail=detail) from None
+    other = (
+        errors.UpstreamRejected if requests.codes.bad <= status < requests.codes.server_error else errors.UpstreamFailed
+    )
+    raise _BY_STATUS.get(status, other)(detail=detail) from None

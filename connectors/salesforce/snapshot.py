@@ -1,0 +1,96 @@
+"""The pinned snapshot: which objects there are, which of their fields may leave, and what type each is."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+ApiName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,79}$")]
+
+# Field types by what their values are in JSON; address, location and base64 values are left out whole
+TEXT = frozenset(
+    {"string", "textarea", "picklist", "multipicklist", "combobox", "email", "phone", "url", "id", "reference"}
+    | {"encryptedstring", "time"}
+)
+NUMBER = frozenset(("int", "long", "double", "currency", "percent"))
+
+
+class Settings(BaseModel):
+    """`spec.settings` of a Salesforce connector."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    api_version: Annotated[str, Field(pattern=r"^[0-9]{2,3}\.0$", examples=["59.0"])] = "59.0"
+
+
+class SnapshotField(BaseModel):
+    """One field of an object, as pinned: it may leave the broker because it is here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: ApiName
+    label: str
+    type: str
+    filterable: bool
+    sortable: bool
+    picklist: list[str] = Field(default_factory=list)
+
+
+class SnapshotObject(BaseModel):
+    """One object, as pinned."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label: str
+    fields: list[SnapshotField]
+
+    def leaving(self) -> dict[str, SnapshotField]:
+        """Return the fields that may leave, by name."""
+        return {field.name: field for field in self.fields if json_type(field.type)}
+
+
+class Snapshot(BaseModel):
+    """The pinned snapshot's file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    service: Literal["salesforce"]
+    api_version: str
+    objects: dict[ApiName, SnapshotObject]
+
+
+def read_snapshot(pinned: Any) -> Snapshot:
+    """Return a pinned snapshot; raise `ValueError`, saying where, if it is none."""
+    try:
+        return Snapshot.model_validate(pinned)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the whole of it"
+        raise ValueError(f"the snapshot is not one of Salesforce: {place}: {first['msg']}") from None
+
+
+def pin_object(described: Any) -> SnapshotObject:
+    """Return what is pinned of an object's description; raise `ValueError` if it is not one."""
+    try:
+        fields = [_pin_field(field) for field in described["fields"] if json_type(field["type"])]
+        return SnapshotObject(label=described["label"], fields=fields)
+    except (KeyError, TypeError, AttributeError, ValidationError) as error:
+        raise ValueError(f"not a description of an object: {type(error).__name__}") from None
+
+
+def json_type(kind: str) -> str | None:
+    """Return the JSON type of a field's values; None for those that are left out."""
+    if kind in TEXT or kind in {"date", "datetime"}:
+        return "string"
+    return "boolean" if kind == "boolean" else "number" if kind in NUMBER else None
+
+
+def _pin_field(field: Mapping[str, Any]) -> SnapshotField:
+    return SnapshotField(
+        name=field["name"],
+        label=field["label"],
+        type=field["type"],
+        filterable=field["filterable"],
+        sortable=field["sortable"],
+        picklist=[value["value"] for value in field.get("picklistValues") or () if value.get("active", True)],
+    )

@@ -1,0 +1,240 @@
+import contextlib
+import http.client
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from tests.conftest import Serve
+from tests.support.broker import ServedBroker, until
+from tests.support.clients import CALL_ID, Lines, request
+from tests.support.documents import OTHER, agents_document
+from tests.support.notes import NotesService
+
+Headers = dict[str, str]
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 0,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
+}
+INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+WRITE = {"name": "notes_notes_write", "arguments": {"id": "session"}}
+CALL = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": WRITE}
+
+
+def headers(token: str, session: str | None = None) -> Headers:
+    """Return the headers of a request of the handshake era."""
+    named = {"Mcp-Session-Id": session} if session else {}
+    return {
+        "Authorization": f"Bearer {token}",
+        "Content-Type": "application/json",
+        "Accept": "application/json, text/event-stream",
+        **named,
+    }
+
+
+def open_session(broker: ServedBroker, token: str | None = None) -> str:
+    """Open a session of the handshake era over Streamable HTTP, and return its id."""
+    token = token or broker.token()
+    opened = requests.post(f"{broker.url}/mcp", headers=headers(token), json=INITIALIZE, timeout=5)
+    session = opened.headers["Mcp-Session-Id"]
+    requests.post(f"{broker.url}/mcp", headers=headers(token, session), json=INITIALIZED, timeout=5)
+    return session
+
+
+def data_of(response: requests.Response) -> dict[str, Any]:
+    """Return the message in a response that is an event stream."""
+    (data,) = [line for line in response.text.splitlines() if line.startswith("data:")]
+    message: dict[str, Any] = json.loads(data.removeprefix("data:"))
+    return message
+
+
+class SseStream:
+    """An open SSE stream: where to post, and what comes."""
+
+    def __init__(self, broker: ServedBroker, token: str) -> None:
+        where = urlsplit(broker.url)
+        self._connection = http.client.HTTPConnection(str(where.hostname), where.port, timeout=10)
+        self._connection.request("GET", "/sse", headers=headers(token))
+        self._response = self._connection.getresponse()
+        self.endpoint = broker.url + self.next()
+
+    def next(self) -> str:
+        """Return what is said next; an empty text once the stream has ended."""
+        try:
+            for line in self._response:
+                if line.startswith(b"data:"):
+                    return line.removeprefix(b"data:").decode().strip()
+        except (http.client.IncompleteRead, ConnectionError):
+            pass
+        return ""
+
+    def close(self) -> None:
+        """Leave."""
+        self._response.close()
+        self._connection.close()
+
+
+Open = Callable[[str], SseStream]
+
+
+@pytest.fixture
+def open_sse(broker: ServedBroker) -> Iterator[Open]:
+    """Open SSE streams to the shared broker."""
+    with ExitStack() as stack:
+
+        def open_sse(token: str) -> SseStream:
+            stream = SseStream(broker, token)
+            stack.callback(stream.close)
+            return stream
+
+        yield open_sse
+
+
+def test_a_session_id_is_useless_to_another_principal(broker: ServedBroker, notes_service: NotesService) -> None:
+    """lessons.md 5 (CVE-2026-52869): a foreign token gets the answer that a session which does not exist would get."""
+    session, foreign = open_session(broker), broker.token(OTHER)
+    before = list(notes_service.effects)
+
+    def ask(method: str, session_id: str) -> tuple[int, str]:
+        response = requests.request(
+            method, f"{broker.url}/mcp", headers=headers(foreign, session_id), json=CALL, timeout=5
+        )
+        return response.status_code, response.text
+
+    for method in ("POST", "GET", "DELETE"):
+        assert ask(method, session) == ask(method, uuid.uuid4().hex)
+        assert ask(method, session)[0] == 404
+    own = requests.post(f"{broker.url}/mcp", headers=headers(broker.token(), session), json=LIST, timeout=5)
+
+    assert notes_service.effects == before
+    assert len(data_of(own)["result"]["tools"]) == 3
+
+
+def test_a_session_id_without_a_token_is_nothing(broker: ServedBroker) -> None:
+    """lessons.md 5: the id names a session; it proves nothing."""
+    session = open_session(broker)
+    without = headers("", session)
+    del without["Authorization"]
+
+    response = requests.post(f"{broker.url}/mcp", headers=without, json=LIST, timeout=5)
+
+    assert response.status_code == 401
+
+
+def test_a_fresh_token_of_the_same_agent_keeps_the_session(broker: ServedBroker) -> None:
+    """lessons.md 17: a session bound to a token's bytes dies on every refresh; ours belongs to issuer and subject."""
+    session = open_session(broker, broker.token(jti="first"))
+
+    response = requests.post(
+        f"{broker.url}/mcp", headers=headers(broker.token(jti="second"), session), json=CALL, timeout=5
+    )
+
+    call_id = data_of(response)["result"]["_meta"][CALL_ID]
+    assert broker.story(call_id)["requested"]["identity"]["token_id"] == "second"
+
+
+def test_a_session_is_opened_by_a_handshake_only(broker: ServedBroker) -> None:
+    """What is not an initialize opens nothing, and its call does not happen."""
+    before = len(broker.records(kind="requested"))
+
+    response = requests.post(f"{broker.url}/mcp", headers=headers(broker.token()), json=CALL, timeout=5)
+
+    assert response.status_code == 400
+    assert len(broker.records(kind="requested")) == before
+
+
+def test_an_ended_session_stays_ended(broker: ServedBroker) -> None:
+    """A DELETE by its owner ends it, for the owner too."""
+    session = open_session(broker)
+
+    ended = requests.delete(f"{broker.url}/mcp", headers=headers(broker.token(), session), timeout=5)
+    after = requests.post(f"{broker.url}/mcp", headers=headers(broker.token(), session), json=LIST, timeout=5)
+
+    assert (ended.status_code, after.status_code) == (200, 404)
+
+
+def test_an_sse_stream_takes_no_message_of_another_principal(
+    broker: ServedBroker, open_sse: Open, notes_service: NotesService
+) -> None:
+    """lessons.md 5: the stream's id is in a URL, which is no secret; each POST proves itself."""
+    stream = open_sse(broker.token())
+    before = list(notes_service.effects)
+
+    foreign = requests.post(stream.endpoint, headers=headers(broker.token(OTHER)), json=CALL, timeout=5)
+    absent = requests.post(
+        f"{broker.url}/messages/?session_id={uuid.uuid4().hex}",
+        headers=headers(broker.token(OTHER)),
+        json=CALL,
+        timeout=5,
+    )
+    anonymous = requests.post(stream.endpoint, json=CALL, timeout=5)
+
+    assert (foreign.status_code, foreign.text) == (absent.status_code, absent.text) == (404, "Could not find session")
+    assert anonymous.status_code == 401
+    assert notes_service.effects == before
+
+
+def test_an_sse_stream_goes_on_with_a_fresh_token(broker: ServedBroker, open_sse: Open) -> None:
+    """lessons.md 17: refresh must not end what belongs to the same issuer and subject."""
+    stream = open_sse(broker.token(jti="first"))
+
+    accepted = requests.post(
+        stream.endpoint, headers=headers(broker.token(jti="second")), json=request("tools/list"), timeout=5
+    )
+
+    assert accepted.status_code == 202
+    assert len(json.loads(stream.next())["result"]["tools"]) == 3
+
+
+@pytest.mark.parametrize("session_id", ["", "x", "../../etc", "0" * 32, "0" * 10_000, "%00"])
+def test_a_made_up_stream_id_is_nothing(broker: ServedBroker, session_id: str) -> None:
+    """Ids are random; whatever else is sent is answered without a word about what exists."""
+    response = requests.post(
+        f"{broker.url}/messages/",
+        params={"session_id": session_id},
+        headers=headers(broker.token()),
+        json=CALL,
+        timeout=5,
+    )
+
+    assert response.status_code in {400, 404}
+
+
+def test_what_is_open_is_cut_when_its_agent_is_suspended(serve: Serve) -> None:
+    """architecture.md, Processes: sessions and streams are registered by agent, and cut when the agent is suspended."""
+    broker = serve()
+    session, stream = open_session(broker), SseStream(broker, broker.token())
+    with contextlib.closing(stream), Lines(broker.agents_socket) as lines:
+        lines.ask("tools/list")
+
+        broker.written.put("agents.yaml", agents_document(analyst="suspended"))
+
+        assert stream.next() == ""
+        assert list(lines.rest()) == []
+    until(lambda: session not in broker.doors._sessions._server_instances)
+    broker.written.put("agents.yaml", agents_document())
+    until(lambda: requests.get(f"{broker.url}/mcp", headers=headers(broker.token()), timeout=5).status_code != 403)
+    resumed = requests.post(f"{broker.url}/mcp", headers=headers(broker.token(), session), json=LIST, timeout=5)
+
+    assert resumed.status_code == 404
+
+
+def test_only_the_suspended_agents_streams_are_cut(serve: Serve) -> None:
+    """One agent's suspension is nobody else's."""
+    broker = serve()
+    with Lines(broker.agents_socket) as own, Lines(broker.agents_socket) as others:
+        own.ask("tools/list")
+        others.ask("tools/list", proof={"token": broker.token(OTHER)})
+
+        broker.written.put("agents.yaml", agents_document(analyst="suspended"))
+
+        assert list(own.rest()) == []
+        assert "result" in others.ask("tools/list", proof={"token": broker.token(OTHER)})

@@ -1,0 +1,64 @@
+"""A service with effects, documents for it, and brokers: one for all tests that leave it as it was, and own ones."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.broker import ServedBroker
+from tests.support.clients import Wire
+from tests.support.documents import Written, connector_document, write_documents
+from tests.support.notes import Notes, NotesService
+
+Serve = Callable[..., ServedBroker]
+
+
+@pytest.fixture(scope="session")
+def notes_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NotesService]:
+    """Serve the notes."""
+    with NotesService(tmp_path_factory.mktemp("notes")) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def shared_broker(notes_service: NotesService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedBroker]:
+    """Serve one broker for many tests."""
+    written = write_documents(tmp_path_factory.mktemp("access"), notes_service)
+    with ServedBroker(written, Notes()) as broker:
+        yield broker
+
+
+@pytest.fixture
+def broker(shared_broker: ServedBroker) -> ServedBroker:
+    """Lend the shared broker, whose tool `misbehave` reads a note unless the test says otherwise."""
+    shared_broker.notes.behave()
+    return shared_broker
+
+
+@pytest.fixture
+def wire(broker: ServedBroker) -> Wire:
+    """Let the analyst speak to the shared broker."""
+    return Wire(broker)
+
+
+@pytest.fixture
+def written(notes_service: NotesService, tmp_path: Path) -> Written:
+    """Write documents that the test may change."""
+    return write_documents(tmp_path / "access", notes_service)
+
+
+@pytest.fixture
+def serve(notes_service: NotesService, tmp_path: Path) -> Iterator[Serve]:
+    """Serve brokers of the test's own; what it is given is put into the Broker document."""
+    with ExitStack() as stack:
+
+        def serve(
+            *, development: bool = True, grant: bool = True, snapshot: str | None = None, **document: Any
+        ) -> ServedBroker:
+            written = write_documents(tmp_path / "access", notes_service, **document)
+            written.put("notes.yaml", connector_document(notes_service.url, snapshot))
+            return stack.enter_context(ServedBroker(written, Notes(), development=development, grant=grant))
+
+        yield serve

@@ -1,0 +1,74 @@
+"""Ends this process with SIGKILL at a named point of a call, as a power cut would."""
+
+import os
+import random
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from broker.egress import Session
+from broker.pipeline import Recorder
+from broker.pipeline.story import Story
+from broker.store.queue import CommitQueue
+
+POINTS = (
+    "before-first-commit",
+    "in-first-commit",
+    "after-first-commit",
+    "before-sending",
+    "after-answer",
+    "before-last-commit",
+    "in-last-commit",
+    "after-last-commit",
+)
+
+
+def kill_at(point: str, chance: float = 0.05) -> None:
+    """Arrange for it: each time the point is reached, the process may end there."""
+
+    def maybe() -> None:
+        if random.random() < chance:  # noqa: S311 - no secret
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    place = {
+        "before-first-commit": lambda: _around(Story, "begin", before=maybe),
+        "in-first-commit": lambda: _around(Story, "_append_beginning", after=maybe),
+        "after-first-commit": lambda: _around(Story, "begin", after_await=maybe),
+        "before-sending": lambda: _around(Session, "send", before=maybe),
+        "after-answer": lambda: _around(Story, "executed", after=maybe),
+        "before-last-commit": lambda: _around(Story, "released", after=maybe),
+        "in-last-commit": lambda: _around(Story, "_append_end", after=maybe),
+        "after-last-commit": lambda: _around(Story, "__aexit__", after_await=maybe),
+        "in-any-commit": lambda: _around(CommitQueue, "_commit", after=maybe),
+        "at-digest": lambda: _around(Recorder, "digest", after=maybe),
+    }
+    place[point]()
+
+
+def _around(
+    kind: type,
+    name: str,
+    *,
+    before: Callable[[], None] = lambda: None,
+    after: Callable[[], None] = lambda: None,
+    after_await: Callable[[], None] | None = None,
+) -> None:
+    original = getattr(kind, name)
+    if after_await is not None:
+        end = after_await
+
+        async def awaited(*arguments: Any) -> Any:
+            result = await original(*arguments)
+            end()
+            return result
+
+        setattr(kind, name, awaited)
+        return
+
+    def wrapped(*arguments: Any) -> Any:
+        before()
+        result = original(*arguments)
+        after()
+        return result
+
+    setattr(kind, name, wrapped)

@@ -1,0 +1,157 @@
+import asyncio
+import time
+from typing import Any
+
+import anyio
+import pytest
+
+from broker.egress import Secret
+from broker.errors import GrantUnavailable, UpstreamFailed
+from broker.oauth import Token
+from broker.testing.salesforce import Answer, Delay, SalesforceService
+from broker.vault import Service, Vault
+from broker.vault.tokens import Issued
+from tests.support.low_salesforce import CONNECTOR, grant_of
+
+pytestmark = pytest.mark.anyio
+
+ACTOR = {"user": "ada"}
+
+
+@pytest.fixture
+async def connected(vault: Vault, salesforce: SalesforceService) -> Vault:
+    """Connect an account."""
+    await vault.add(CONNECTOR, grant_of(salesforce), ACTOR)
+    return vault
+
+
+async def test_however_many_calls_wait_one_token_is_issued(
+    connected: Vault, salesforce: SalesforceService, service: Service
+) -> None:
+    """credentials.md B3: single flight; two hundred calls at once are one request to the token endpoint."""
+    before = salesforce.token_requests
+
+    headers = await asyncio.gather(*(connected.open(service).header() for _ in range(200)))
+
+    assert salesforce.token_requests == before + 1
+    assert len({header.reveal() for header in headers}) == 1
+
+
+async def test_however_many_calls_meet_an_expired_token_it_is_renewed_once(
+    connected: Vault, salesforce: SalesforceService, service: Service
+) -> None:
+    """credentials.md B3.2: whoever comes second finds another token than the one refused, and takes it."""
+    opened = [connected.open(service) for _ in range(200)]
+    spent = (await asyncio.gather(*(credential.header() for credential in opened)))[0]
+    before = salesforce.token_requests
+
+    await asyncio.gather(*(credential.renew(spent) for credential in opened[:150]))
+    await asyncio.gather(*(credential.renew(spent) for credential in opened[150:]))
+    renewed = await asyncio.gather(*(credential.header() for credential in opened))
+
+    assert salesforce.token_requests == before + 1
+    assert {header.reveal() for header in renewed} == {f"Bearer {salesforce.tokens_issued[-1]}"}
+    assert renewed[0] != spent
+
+
+async def test_however_many_calls_wait_a_failure_is_asked_for_once(
+    connected: Vault, salesforce: SalesforceService, service: Service
+) -> None:
+    """credentials.md B3.5: a service that is down is not asked two hundred times in a row; the next call asks again."""
+    salesforce.faults.add(Answer(path="/oauth2/token", status=503))
+    before = salesforce.token_requests
+
+    ended = await asyncio.gather(*(connected.open(service).header() for _ in range(200)), return_exceptions=True)
+    again = await connected.open(service).header()
+
+    assert {type(end) for end in ended} == {UpstreamFailed}
+    assert len({id(end) for end in ended}) == 200
+    assert salesforce.token_requests == before + 2
+    assert again.reveal() == f"Bearer {salesforce.tokens_issued[-1]}"
+
+
+async def test_a_call_that_stops_waiting_stops_nobody_else(
+    connected: Vault, salesforce: SalesforceService, service: Service
+) -> None:
+    """architecture.md, The way of one call: one call's cancellation is not another's failure."""
+    salesforce.faults.add(Delay(path="/oauth2/token", seconds=0.2))
+    before = salesforce.token_requests
+    calls = [asyncio.create_task(connected.open(service).header()) for _ in range(3)]
+    await asyncio.sleep(0)
+
+    calls[0].cancel()
+
+    with anyio.fail_after(5):
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(end) for end in ended] == [asyncio.CancelledError, Secret, Secret]
+    assert salesforce.token_requests == before + 1
+
+
+async def test_a_token_that_is_being_issued_while_its_grant_is_revoked_is_revoked_too(
+    connected: Vault, salesforce: SalesforceService, service: Service
+) -> None:
+    """vault: nothing is issued after a revocation, and what was under way is neither used nor left alive."""
+    salesforce.faults.add(Delay(path="/oauth2/token", seconds=0.2))
+    grant = connected.find(CONNECTOR)
+    call = asyncio.create_task(connected.open(service).header())
+    await asyncio.sleep(0)
+
+    with anyio.fail_after(5):
+        await connected.revoke(grant.id, service, ACTOR)
+        with pytest.raises(GrantUnavailable):
+            await call
+
+    assert [request.path for request in salesforce.requests[-2:]] == [
+        "/services/oauth2/token",
+        "/services/oauth2/revoke",
+    ]
+
+
+async def test_another_place_gets_another_token(
+    connected: Vault, salesforce: SalesforceService, service: Service
+) -> None:
+    """vault: a token is kept for the endpoint and audience that it came from; changed documents start afresh."""
+    before = salesforce.token_requests
+    other = Service(
+        **{**{name: getattr(service, name) for name in Service.__slots__}, "audience": "https://login.salesforce.com"}
+    )
+
+    first, second, third = [await connected.open(place).header() for place in (service, other, service)]
+
+    assert first == third != second
+    assert salesforce.token_requests == before + 2
+
+
+def issued(lives: float | None, age: float) -> Issued:
+    """Make a token that lives so many seconds and is so old."""
+    now = time.time() - age
+    token = Token(Secret("x" * 20), None, (), now, None if lives is None else now + lives)
+    return Issued(token, Secret("Bearer " + "x" * 20), "f", frozenset())
+
+
+@pytest.mark.parametrize(
+    ("lives", "age", "spent"),
+    [
+        (None, 1e6, False),
+        (3600, 0, False),
+        (3600, 3530, False),
+        (3600, 3541, True),
+        (3600, 3700, True),
+        (30, 0, False),
+        (30, 26, False),
+        (30, 28, True),
+    ],
+)
+async def test_a_token_is_renewed_shortly_before_its_end_and_not_all_the_time(
+    lives: float | None, age: float, spent: Any
+) -> None:
+    """credentials.md B3.6: early when the end is known; a token that lives for half a minute is still used."""
+    assert issued(lives, age).is_spent(None) is spent
+
+
+async def test_a_token_that_was_refused_is_spent_and_another_refused_one_is_not_it() -> None:
+    """credentials.md B3.2: which token was refused is known by its value."""
+    token = issued(3600, 0)
+
+    assert token.is_spent(Secret("Bearer " + "x" * 20))
+    assert not token.is_spent(Secret("Bearer other"))

@@ -9,7 +9,7 @@ demo: .venv/base  ## one call end to end, on real protocol traffic
 	@$(BIN)/aam demo
 
 test: .venv/dev  ## the tests, under a minute
-	@$(BIN)/python -m pytest -q -n 2 -m "not slow"
+	@$(BIN)/python -m pytest -q -n 3 -m "not slow"
 
 check: .venv/dev  ## format, lint, strict types, tests
 	@$(BIN)/ruff format --check .

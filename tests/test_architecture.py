@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,12 +40,18 @@ ONLY_IN = {
 }
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    """Return a file's syntax tree, parsed once."""
+    return ast.parse(path.read_text())
+
+
 def sources(*folders: str) -> Iterator[tuple[str, Path, ast.Module]]:
     """Every source file below the folders: its room, its path and its syntax tree."""
     for folder in folders:
         for path in sorted((ROOT / folder).rglob("*.py")):
             parts = path.relative_to(ROOT / folder).parts
-            yield parts[0].removesuffix(".py"), path, ast.parse(path.read_text())
+            yield parts[0].removesuffix(".py"), path, parsed(path)
 
 
 def imported(tree: ast.AST) -> Iterator[tuple[ast.stmt, str]]:

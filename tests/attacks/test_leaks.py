@@ -71,16 +71,17 @@ def test_equal_arguments_are_recognisable_and_no_dictionary_finds_them(broker: S
 
 def test_an_operators_detail_stays_with_the_operator(broker: ServedBroker, log: io.StringIO) -> None:
     """architecture.md, Connectors: the service's own error text goes to the operator's detail, never to the agent."""
+    said = "what the service says"
 
     async def fail(_call: Any, _session: Any) -> Any:
-        raise errors.UpstreamRejected(detail=f"HTTP 400 {WORDS}")
+        raise errors.UpstreamRejected(detail=f"HTTP 400 {said}")
 
     broker.notes.behaves = fail
     answer = Wire(broker).call("notes_notes_misbehave")
 
-    assert WORDS.encode() not in answer.raw
-    assert WORDS in broker.outcome(answer.call_id)["detail"]
-    assert WORDS not in log.getvalue()
+    assert said.encode() not in answer.raw
+    assert said in broker.outcome(answer.call_id)["detail"]
+    assert said not in log.getvalue()
 
 
 def test_no_exceptions_text_is_in_the_log(broker: ServedBroker, log: io.StringIO) -> None:

@@ -61,6 +61,7 @@ def test_the_demo_proves_what_it_promises_in_time() -> None:
         assert chapter in ran.stdout
 
 
+@pytest.mark.slow
 def test_the_demo_reads_on_a_terminal_of_a_hundred_columns() -> None:
     """Plain when not a terminal: no colours, and no line that nobody could read."""
     ran = subprocess.run([AAM, "demo"], capture_output=True, text=True, timeout=60, check=False)

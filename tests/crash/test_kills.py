@@ -17,6 +17,8 @@ from tests.support.documents import Written
 from tests.support.killing import POINTS
 from tests.support.notes import NotesService
 
+pytestmark = pytest.mark.slow
+
 CALLERS = 8
 
 
@@ -112,7 +114,6 @@ def test_a_killed_broker_has_lost_nothing_and_invented_nothing(written: Written,
     survive(written, notes_service, ["at random", "after-first-commit", "before-last-commit"])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("point", POINTS)
 def test_a_broker_killed_at_a_named_point_has_lost_nothing(
     written: Written, notes_service: NotesService, point: str
@@ -121,7 +122,6 @@ def test_a_broker_killed_at_a_named_point_has_lost_nothing(
     survive(written, notes_service, [point] * 3)
 
 
-@pytest.mark.slow
 def test_a_broker_killed_at_many_moments_has_lost_nothing(written: Written, notes_service: NotesService) -> None:
     """audit.md C5, at whatever moment it comes."""
     survive(written, notes_service, ["at random"] * 12)

@@ -14,6 +14,8 @@ from tests.support.clients import Wire
 from tests.support.documents import write_documents
 from tests.support.notes import NotesService
 
+pytestmark = pytest.mark.slow
+
 Again = Callable[[], None]
 Trouble = Callable[[int, Path], AbstractContextManager[Again]]
 

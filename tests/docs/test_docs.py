@@ -58,6 +58,7 @@ def test_every_room_has_a_page() -> None:
     assert pages == rooms
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
 def test_an_example_document_is_right(example: Path) -> None:
     """Every YAML example is a set of documents that are right in themselves."""
@@ -73,6 +74,7 @@ def test_every_example_is_quoted_on_a_page() -> None:
     assert {str(path.relative_to(ROOT)) for path in EXAMPLES.iterdir()} <= shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.sh")), ids=lambda path: path.name)
 def test_an_example_session_runs(example: Path, session: "Session") -> None:
     """Every shell example runs as it stands, line by line, as a reader would type it."""

@@ -10,6 +10,7 @@ from broker.app.logs import log_uncaught_in
 from broker.app.options import Options, Serving
 from broker.app.parts import Parts
 from broker.app.process import allow_many_connections, keep_memory_private
+from broker.app.telemetry import set_up_telemetry
 from broker.documents import Documents, load
 
 __all__ = ["Options", "Serving", "serve"]
@@ -25,6 +26,7 @@ async def serve(options: Options, ready: Callable[[Serving], None]) -> None:
     log_uncaught_in(asyncio.get_running_loop())
     documents = Documents(load(options.directory, options.find), options.find)
     async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(asyncio.to_thread, set_up_telemetry())  # the last spans leave after the last call
         parts = await Parts.build(options, documents, stack)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):

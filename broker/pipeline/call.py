@@ -50,8 +50,8 @@ class Pipeline:
         """
         documents = self._documents.current
         async with Story(self._recorder, request, documents) as story:
-            # 1. Who: the door verified the proof; whether the agent may call at all is read now, not from the snapshot.
-            agent = story.by(self._documents.current.registry.active(request.identity, _now()))
+            # 1. Who: the door verified the proof; whether the agent may call at all is read again, now.
+            agent = story.by(documents.registry.active(request.identity, _now()))
             if self.draining:
                 raise Draining
 

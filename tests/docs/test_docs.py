@@ -58,7 +58,6 @@ def test_every_room_has_a_page() -> None:
     assert pages == rooms
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
 def test_an_example_document_is_right(example: Path) -> None:
     """Every YAML example is a set of documents that are right in themselves."""

@@ -120,21 +120,15 @@ class CommitQueue:
                 self._commit([])
 
     def _commit(self, changes: list[Pending[Any]]) -> None:
-        """Apply the changes in one transaction; if the store itself fails, all of them fail."""
+        """Apply the changes in one transaction; if it fails, all of them fail."""
         try:
             self._commit_together(changes)
             self.failing = False
         except Exception as error:  # noqa: BLE001 - whatever it is, the writer lives on and everyone is answered
             self._drop_connection()
-            if _is_of_the_store(error):
-                self.failing = True
-                for pending in changes:
-                    pending.fail(AuditUnavailable(detail=f"the store failed: {error}"))
-            elif len(changes) == 1:
-                changes[0].fail(error)
-            else:  # the rows of one of them cannot be written: let each try by itself, so that only that one fails
-                for pending in changes:
-                    self._commit([pending])
+            self.failing = True
+            for pending in changes:
+                pending.fail(AuditUnavailable(detail=f"the store failed: {error}"))
 
     def _commit_together(self, changes: list[Pending[Any]]) -> None:
         connection = self._connected()
@@ -142,7 +136,6 @@ class CommitQueue:
         connection.execute("BEGIN IMMEDIATE")
         for pending in changes:
             _apply(pending, transaction)
-        transaction.flush()
         if not changes:
             connection.execute("PRAGMA user_version = 0")  # changes nothing, but is written like any change
         connection.execute("COMMIT")

@@ -7,12 +7,11 @@ from typing import Any
 
 from broker.audit import Head, Record, Sealed, leaf_hash, seal
 from broker.audit.tree import restore
-from broker.store.transaction import Rows, Transaction
+from broker.store.transaction import Transaction
 
 _PAGE = 500
-_RECORDS = Rows("records", ("seq", "body", "hash", "call_id"))
-_NODES = Rows("nodes", ("level", "position", "hash"))
-_OPEN_CALLS = Rows("open_calls", ("call_id", "decided"))
+_ADD_RECORD = "INSERT INTO records (seq, body, hash, call_id) VALUES (?, ?, ?, ?)"
+_ADD_NODE = "INSERT INTO nodes (level, position, hash) VALUES (?, ?, ?)"
 
 
 class TrailTable:
@@ -27,19 +26,19 @@ class TrailTable:
     def append(self, transaction: Transaction, record: Record) -> Sealed:
         """Seal a record behind the last one. Durable with the transaction."""
         sealed, head = seal(self.log, transaction.values[self.HEAD], record)
-        transaction.add(_RECORDS, (sealed.seq, sealed.body, sealed.hash, record.get("call_id")))
+        transaction.execute(_ADD_RECORD, (sealed.seq, sealed.body, sealed.hash, record.get("call_id")))
         for node in sealed.nodes:
-            transaction.add(_NODES, (node.level, node.index, node.hash))
+            transaction.execute(_ADD_NODE, (node.level, node.index, node.hash))
         transaction.values[self.HEAD] = head
         return sealed
 
     def open_call(self, transaction: Transaction, call_id: str, decided: str) -> None:
         """Note that a call is decided and may have effects: until it is closed, its outcome is unknown."""
-        transaction.add(_OPEN_CALLS, (call_id, decided))
+        transaction.execute("INSERT INTO open_calls (call_id, decided) VALUES (?, ?)", (call_id, decided))
 
     def close_call(self, transaction: Transaction, call_id: str) -> None:
         """Note that a call has its last record."""
-        transaction.remove(_OPEN_CALLS.table, "call_id", call_id)
+        transaction.execute("DELETE FROM open_calls WHERE call_id = ?", (call_id,))
 
     def open_calls(self, connection: sqlite3.Connection) -> list[tuple[str, str]]:
         """Return (call id, time of decision) of every call that is decided and not finished."""

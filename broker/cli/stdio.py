@@ -4,7 +4,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from broker.doors.stdio import relay
+from broker.doors.stdio import Relay
 
 _EXAMPLE = "Example: aam stdio --socket ./access/run/agents.sock --agent finance-analyst"
 
@@ -35,6 +35,6 @@ def main(arguments: Sequence[str]) -> int:
     )
     given = parser.parse_args(arguments)
     try:
-        return relay(given.socket, given.token_file or None, given.agent or None)
+        return Relay(given.socket, given.token_file or None, given.agent or None).run()
     except KeyboardInterrupt:
         return 0

@@ -7,15 +7,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import pytest
+from mcp import Client, MCPError
 
-from tests.support.broker import ServedBroker, until
-from tests.support.clients import AAM, CALL_ID, request
-from tests.support.documents import OTHER
+from tests.support.broker import BrokerProcess, ServedBroker, until
+from tests.support.clients import AAM, CALL_ID, ERAS, Era, connected, request
+from tests.support.documents import OTHER, Written
 from tests.support.notes import NotesService
 
-READ = {"name": "notes_notes_read", "arguments": {"id": "n1"}}
-WRITE = {"name": "notes_notes_write", "arguments": {"id": "by relay"}}
+READ: dict[str, Any] = {"name": "notes_notes_read", "arguments": {"id": "n1"}}
+WRITE: dict[str, Any] = {"name": "notes_notes_write", "arguments": {"id": "by relay"}}
 Relay = Callable[..., "subprocess.Popen[bytes]"]
 
 
@@ -80,6 +83,7 @@ def test_without_a_daemon_the_first_request_says_so(relay: Relay, tmp_path: Path
 
     assert answer["error"]["data"] == {"code": "daemon_unreachable"}
     assert "aam serve" in answer["error"]["message"]
+    process.stdin.close()  # type: ignore[union-attr]
     assert process.wait(10) == 1
 
 
@@ -112,22 +116,61 @@ def test_a_relay_that_is_killed_cuts_its_calls(broker: ServedBroker, relay: Rela
     assert until(lambda: broker.last_status() == "outcome_unknown")
 
 
-@pytest.mark.parametrize("while_reading", [True, False])
-def test_when_the_daemon_goes_so_does_the_relay(relay: Relay, tmp_path: Path, *, while_reading: bool) -> None:
-    """A client waits for a process that ends; it would wait for ever for one that does not."""
+@pytest.mark.parametrize("half", [b"", b'{"jsonrpc":"2.0","id":1,"resu'])
+def test_what_a_daemon_that_goes_leaves_unanswered_is_answered_by_the_relay(
+    relay: Relay, tmp_path: Path, half: bytes
+) -> None:
+    """A client would wait for ever; it is told that the outcome is not known, and half an answer is none."""
     path = str(tmp_path / "s")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(path)
         listener.listen()
         process = relay(agents_socket=path)
+        say(process, request("tools/call", WRITE, "left open"))
         connection, _ = listener.accept()
-        if while_reading:
-            connection.sendall(b'{"jsonrpc":"2.0","id":1,"resu')
+        connection.recv(100_000)
+        connection.sendall(half)
         connection.close()
 
-    assert process.wait(10) == 1
-    assert process.stdout.read() == b""  # type: ignore[union-attr]
-    assert b"the broker closed the connection" in process.stderr.read()  # type: ignore[union-attr]
+    answer = json.loads(process.stdout.readline())  # type: ignore[union-attr]
+    assert (answer["id"], answer["error"]["data"]["code"]) == ("left open", "daemon_unreachable")
+    process.stdin.close()  # type: ignore[union-attr]
+    assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_a_client_goes_on_after_the_broker_has_restarted(written: Written, era: Era) -> None:
+    """Issue 2, client-config: what works today works tomorrow too; a session of an older revision is begun again."""
+    with BrokerProcess(written) as broker:
+        broker.connect_notes()
+
+        async def case() -> list[bool]:
+            async with connected(broker, "stdio", era) as client:
+                before = await client.call_tool(READ["name"], READ["arguments"])
+                await anyio.to_thread.run_sync(broker.kill)
+                down = await asked(client)
+                await anyio.to_thread.run_sync(broker.start)
+                after = await client.call_tool(READ["name"], READ["arguments"])
+                return [before.is_error, down, after.is_error]
+
+        assert anyio.run(case) == [False, "daemon_unreachable", False]
+
+
+async def asked(client: Client) -> Any:
+    """Ask while nobody answers, and return the code."""
+    with pytest.raises(MCPError) as refused:
+        await client.call_tool(READ["name"], READ["arguments"])
+    return refused.value.error.data["code"]
+
+
+def test_what_is_no_message_is_said_to_be_none(relay: Relay) -> None:
+    """A line cannot bring a proof of its own past the relay's; lessons.md 7."""
+    process = relay()
+    process.stdin.write(b'{}},"proof":{"agent":"other"},"message":{"jsonrpc":"2.0"\n')  # type: ignore[union-attr]
+    process.stdin.flush()  # type: ignore[union-attr]
+
+    assert json.loads(process.stdout.readline())["error"]["code"] == -32700  # type: ignore[union-attr]
+    assert "result" in ask(process, "tools/list")
 
 
 def test_a_token_file_is_read_again_for_each_message(broker: ServedBroker, relay: Relay, tmp_path: Path) -> None:
@@ -143,21 +186,31 @@ def test_a_token_file_is_read_again_for_each_message(broker: ServedBroker, relay
     token.write_text(broker.token(OTHER, jti="another"))
     renewed = ask(process, "tools/call", READ)
 
-    assert [answer["error"]["data"]["code"] for answer in (missing, expired)] == ["proof_malformed", "proof_expired"]
+    assert [answer["error"]["data"]["code"] for answer in (missing, expired)] == ["proof_missing", "proof_expired"]
     calls = [broker.story(answer["result"]["_meta"][CALL_ID])["requested"]["identity"] for answer in (good, renewed)]
     assert [identity["spiffe_id"] for identity in calls] == [OTHER, OTHER]
     assert calls[0]["proof"] != calls[1]["proof"]
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"x" * 100_000, b"a\nb\nc"])
-def test_a_token_file_with_anything_else_in_it_proves_nothing(relay: Relay, tmp_path: Path, content: bytes) -> None:
-    """A failed read is an empty token, never the process itself as a proof; lessons.md 1."""
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "proof_malformed"),
+        (b"\xff\xfe", "proof_missing"),
+        (b"x" * 100_000, "proof_malformed"),
+        (b"a\nb\nc", "proof_malformed"),
+    ],
+)
+def test_a_token_file_with_anything_else_in_it_proves_nothing(
+    relay: Relay, tmp_path: Path, content: bytes, code: str
+) -> None:
+    """A failed read is no proof, and never the process itself as one; lessons.md 1."""
     token = tmp_path / "token"
     token.write_bytes(content)
 
     answer = ask(relay("--token-file", str(token)), "tools/list")
 
-    assert answer["error"]["data"]["code"] == "proof_malformed"
+    assert answer["error"]["data"]["code"] == code
 
 
 def test_a_process_can_say_which_agent_it_is(relay: Relay) -> None:

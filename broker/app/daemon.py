@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 
@@ -23,7 +24,10 @@ logger = logging.getLogger(__name__)
 
 _DRAIN_SECONDS = 10.0
 _AGAIN_SECONDS = 1.0
-_MOST_LISTED = 100  # names in one record
+_MOST_LOGGED = 100  # mistakes
+_LARGEST_LIST = 20_000  # bytes, at most, of a list of names in a record
+
+T = TypeVar("T")
 
 
 async def live(parts: Parts, stop: asyncio.Event, ready: Callable[[Serving], None]) -> None:
@@ -67,7 +71,7 @@ class Changes:
         await self._parts.recorder.note(
             "documents_loaded",
             documents=_facts(snapshot),
-            changed=changed[:_MOST_LISTED],
+            changed=_fitting(changed),
             restart_needed=restart_needed,
         )
         await self._doors.cut(_barred_by(snapshot))
@@ -77,18 +81,16 @@ class Changes:
             logger.warning("the Broker document changed; its changes take effect at the next start")
 
     async def refused(self, invalid: Invalid) -> None:
-        """Record and log mistakes; the set in force stays."""
+        """Record and log mistakes; the set in force stays. Raises `AuditUnavailable` if they cannot be recorded."""
+        await self._parts.recorder.note(
+            "documents_refused",
+            in_force=self._parts.documents.current.digest,
+            count=len(invalid.problems),
+            mistakes=_fitting(f"{one.file}:{one.line} {one.key}" for one in invalid.problems),
+        )
         logger.error("documents refused, the set in force stays", extra={"mistakes": len(invalid.problems)})
-        for problem in invalid.problems[:_MOST_LISTED]:
+        for problem in invalid.problems[:_MOST_LOGGED]:
             logger.error("mistake in a document", extra={"at": problem})
-        with contextlib.suppress(AuditUnavailable):
-            await self._parts.recorder.note(
-                "documents_refused",
-                in_force=self._parts.documents.current.digest,
-                mistakes=[
-                    f"{problem.file}:{problem.line} {problem.key}" for problem in invalid.problems[:_MOST_LISTED]
-                ],
-            )
 
 
 def _barred_by(snapshot: Snapshot) -> Barred:
@@ -98,8 +100,19 @@ def _barred_by(snapshot: Snapshot) -> Barred:
 
 def _facts(snapshot: Snapshot) -> dict[str, Any]:
     """Name every file with its digest; of very many, the set's own digest must do."""
-    listed = dict(sorted(snapshot.files.items())[:_MOST_LISTED])
-    return {"sha256": snapshot.digest, "count": len(snapshot.files), "files": listed}
+    files = [{"name": name, "sha256": digest} for name, digest in sorted(snapshot.files.items())]
+    return {"sha256": snapshot.digest, "count": len(files), "files": _fitting(files)}
+
+
+def _fitting(listed: Iterable[T]) -> list[T]:
+    """Return the first of a list, as many as have their place in a record."""
+    room, fitting = _LARGEST_LIST, []
+    for one in listed:
+        room -= len(json.dumps(one))
+        if room < 0:
+            break
+        fitting.append(one)
+    return fitting
 
 
 async def _keep_up(job: Callable[[], Awaitable[None]]) -> None:

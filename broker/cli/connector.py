@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from broker.cli.daemon import HERE, Daemon, Directory, quoted
-from broker.cli.output import PROBLEM, AsJson, console, fail, plain, print_json
+from broker.cli.output import PROBLEM, AsJson, console, fail, plain, print_json, stop
 from broker.errors import Refusal
 
 app = typer.Typer(
@@ -29,6 +29,9 @@ def snapshot(
     directory: Directory = HERE,
     *,
     approve: Annotated[bool, typer.Option("--approve", help="Pin what was fetched without asking.")] = False,
+    only: Annotated[
+        str | None, typer.Option(metavar="SHA256", help="With --approve: pin nothing but this, as --json named it.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Fetch a service's description through its own grant, show what would change, and pin it on approval."""
@@ -40,6 +43,8 @@ def snapshot(
         pinned = False
         if not as_json:
             _show(changes)
+        if only is not None and found["sha256"] != only:
+            stop("The service says something else now; look at it again.", as_json=as_json, status=PROBLEM)
         if changes and (approve or (not as_json and _wanted())):
             daemon.put(path, {"sha256": found["sha256"]})
             pinned = True
@@ -48,7 +53,7 @@ def snapshot(
     if as_json:
         print_json({"changes": changes, "sha256": found["sha256"], "pinned": pinned})
     elif changes:
-        console.print("[green]pinned[/green]" if pinned else "not pinned: what was pinned stays")
+        console.print("[green]pinned[/green]" if pinned else "not pinned: what was pinned stays; --approve pins it")
     raise typer.Exit(PROBLEM if changes and not pinned else 0)
 
 
@@ -76,9 +81,10 @@ def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
 
 
 def _added(value: Any, path: str) -> Iterator[str]:
-    """Yield what is new: of a mapping of things, each of them."""
-    if isinstance(value, Mapping) and value and all(isinstance(member, Mapping) for member in value.values()):
-        for key, member in sorted(value.items()):
+    """Yield what is new: of things within things, each of them, so that whoever pins it sees every field."""
+    inner = _by_name(value)
+    if isinstance(inner, Mapping) and any(isinstance(_by_name(member), Mapping) for member in inner.values()):
+        for key, member in sorted(inner.items()):
             yield from _added(member, f"{path}.{key}")
     else:
         yield f"+ {path}"

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from broker.cli.daemon import HERE, Daemon, Directory, quoted
-from broker.cli.output import AsJson, console, fail, plain, print_json, print_table, problems, stop
+from broker.cli.output import PROBLEM, AsJson, console, fail, plain, print_json, print_table, problems, stop
 from broker.errors import Refusal
 
 app = typer.Typer(
@@ -94,8 +94,16 @@ def revoke(name: GrantName, directory: Directory = HERE, *, as_json: AsJson = Fa
         fail(refusal, as_json=as_json)
     if as_json:
         print_json(found)
+    elif found["before"] == "revoked":
+        console.print("It was revoked already.")
     else:
-        console.print("[green]revoked[/green]")
+        console.print("[green]revoked[/green]: the broker has forgotten it")
+        if found["not_revoked_at_service"]:
+            problems.print(
+                f"A token of it lives at the service until it expires: revoke it there. "
+                f"{plain(found['not_revoked_at_service'])}"
+            )
+    raise typer.Exit(PROBLEM if found["not_revoked_at_service"] else 0)
 
 
 def _read_key(key_file: Path | None, *, as_json: bool) -> str:

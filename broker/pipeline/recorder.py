@@ -10,7 +10,7 @@ from typing import Any
 from broker.audit import new_id, timestamp
 from broker.errors import AuditUnavailable
 from broker.pipeline.records import finished
-from broker.store import Store, Transaction
+from broker.store import Pending, Store, Transaction
 
 Change = Callable[[Transaction], None]
 _RETRY_SECONDS = 1.0
@@ -25,6 +25,7 @@ class Recorder:
         """How many calls have begun and are not yet recorded to their end."""
         self._digest_key = digest_key
         self._owed: list[Change] = []
+        self._settling: Pending[None] | None = None
 
     def digest(self, data: bytes) -> str:
         """Return a keyed digest: equal data can be recognised, and no dictionary finds what it was."""
@@ -62,12 +63,15 @@ class Recorder:
     async def settle(self) -> None:
         """Write what is owed, if the store takes it now; and find out whether a store that failed works again."""
         while self._owed:
-            change = self._owed.pop(0)
+            if self._settling is None:
+                self._settling = self.store.commits.submit(self._owed[0])
             try:
-                await self.store.commits.commit(change)
+                await asyncio.shield(self._settling.done)  # who stops waiting finds it again
             except AuditUnavailable:
-                self._owed.insert(0, change)
+                self._settling = None
                 return
+            self._settling = None
+            self._owed.pop(0)
         if self.store.commits.failing:
             with contextlib.suppress(AuditUnavailable):
                 await self.note("recording_resumed")

@@ -65,6 +65,7 @@ class Story:
         self._credential: Opened | None = None
         self._session: Session | None = None
         self._begun: Pending[None] | None = None
+        self._end: Pending[None] | None = None
         self._outcome: dict[str, Any] = {"status": "cancelled", "code": None}
 
     # What the pipeline tells, step by step
@@ -120,7 +121,7 @@ class Story:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         refusal = self._conclude(error)
-        end = self._recorder.store.commits.submit(self._append_end)  # at once, whatever ended the call
+        end = self._end = self._recorder.store.commits.submit(self._append_end)  # at once, whatever ended the call
         end.done.add_done_callback(self._ended)
         self._tell_span()
         if refusal is None and error is not None:  # cut off: nobody waits for an answer
@@ -183,6 +184,11 @@ class Story:
             trail.append(transaction, finished(self.call_id, outcome, None))
         trail.close_call(transaction, self.call_id)
 
+    def _append_end_again(self, transaction: Transaction) -> None:
+        """Append the end that was said to be lost, unless it stands: then the answer was withheld all the same."""
+        if self._end is None or not self._end.applied:
+            self._append_end(transaction)
+
     def _ended(self, end: "asyncio.Future[None]") -> None:
         """See to it that a call which may have had effects is recorded later, if it cannot be now."""
         self._recorder.running -= 1
@@ -190,7 +196,7 @@ class Story:
         if lost and self._begun is not None and self._begun.applied:
             if self._outcome["status"] == "released":
                 self._outcome |= {"status": "withheld", "code": AuditUnavailable.code}
-            self._recorder.owe(self._append_end)
+            self._recorder.owe(self._append_end_again)
 
     def _mark(self, step: str) -> None:
         """Note how long after its start the call reached a step, in microseconds."""

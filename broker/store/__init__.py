@@ -14,7 +14,7 @@ from typing import IO, Any, Self, TypeVar
 import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
-from broker.errors import StoreInUse, StoreUnusable
+from broker.errors import AuditUnavailable, StoreInUse, StoreUnusable
 from broker.store.grants import GrantRow, GrantStatus, GrantTable
 from broker.store.queue import CommitQueue, Pending
 from broker.store.settings import SettingTable
@@ -36,12 +36,13 @@ class Store:
 
     def __init__(self, path: Path, lock: IO[str], log: str) -> None:
         self._path = path
+        self._file = _file(path)
         self._lock = lock
         self.settings = SettingTable()
         self.grants = GrantTable()
         self.trail = TrailTable(log)
         self.commits = CommitQueue(
-            lambda: _connect(path), lambda connection: {self.trail.HEAD: self.trail.restore(connection)}
+            self._connected, lambda connection: {self.trail.HEAD: self.trail.restore(connection)}, self._check_file
         )
 
     @classmethod
@@ -52,6 +53,7 @@ class Store:
         `StoreUnusable` if it cannot be used, is of another log, or is not as it was left.
         """
         try:
+            path = path.resolve()  # another name for the same store is no other store
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.fdopen(os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600), "r+")
         except OSError as error:
@@ -72,14 +74,26 @@ class Store:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Yield a connection that reads one consistent state and cannot write; for use in one thread."""
-        connection = _connect(self._path)
+        """Yield a connection that reads one consistent state and cannot write; for use in one thread.
+
+        Raises `AuditUnavailable` if the store cannot be read.
+        """
         try:
-            connection.execute("PRAGMA query_only = ON")
-            connection.execute("BEGIN")
-            yield connection
-        finally:
-            connection.close()
+            with contextlib.closing(self._connected()) as connection:
+                connection.execute("PRAGMA query_only = ON")
+                connection.execute("BEGIN")
+                yield connection
+        except sqlite3.Error as error:
+            raise AuditUnavailable(detail=f"the store cannot be read: {error}") from None
+
+    def _connected(self) -> sqlite3.Connection:
+        self._check_file()
+        return _connect(self._path)
+
+    def _check_file(self) -> None:
+        """Refuse to go on with a file that has been taken away or replaced: what it holds is lost with it."""
+        if _file(self._path) != self._file:
+            raise sqlite3.DatabaseError("the store's file has been taken away while it was open")
 
     def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """Run one query on a connection of its own; call it in a worker thread."""
@@ -90,6 +104,15 @@ class Store:
         """Finish what is queued and let go of the store."""
         self.commits.close()
         self._lock.close()
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    """Tell which file a path names now."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _connect(path: Path) -> sqlite3.Connection:

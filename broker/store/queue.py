@@ -53,17 +53,24 @@ class CommitQueue:
     """One writer thread and its queue. Use it from one event loop.
 
     `load` reads the transactions' values from a fresh connection: at the start, and after every failure, when only the
-    disk knows whether the last commit is there.
+    disk knows whether the last commit is there: it is, if the values are those that it would have left. `check` raises
+    `sqlite3.Error` if a commit would go nowhere.
     """
 
     def __init__(
-        self, connect: Callable[[], sqlite3.Connection], load: Callable[[sqlite3.Connection], Mapping[str, Any]]
+        self,
+        connect: Callable[[], sqlite3.Connection],
+        load: Callable[[sqlite3.Connection], Mapping[str, Any]],
+        check: Callable[[], None],
     ) -> None:
         self._connect = connect
+        self._check = check
         self._load = load
         self._waiting: queue.SimpleQueue[Pending[Any] | None] = queue.SimpleQueue()
         self._connection: sqlite3.Connection | None = None
         self._values: Mapping[str, Any] = {}
+        self._doubtful: tuple[Mapping[str, Any], list[Pending[Any]]] | None = None
+        """What the commit under way will leave, and its changes: whether it did, the disk may have to be asked."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self.failing = False
@@ -126,9 +133,12 @@ class CommitQueue:
             self.failing = False
         except Exception as error:  # noqa: BLE001 - whatever it is, the writer lives on and everyone is answered
             self._drop_connection()
-            self.failing = True
             for pending in changes:
-                pending.fail(AuditUnavailable(detail=f"the store failed: {error}"))
+                if pending.error is None:
+                    pending.fail(AuditUnavailable(detail=f"the store failed: {error}"))
+            self.failing = True
+            with contextlib.suppress(sqlite3.Error):  # as long as the disk cannot be asked, they have failed
+                self._connected()
 
     def _commit_together(self, changes: list[Pending[Any]]) -> None:
         connection = self._connected()
@@ -138,19 +148,30 @@ class CommitQueue:
             _apply(pending, transaction)
         if not changes:
             connection.execute("PRAGMA user_version = 0")  # changes nothing, but is written like any change
+        self._doubtful = transaction.values, [pending for pending in changes if pending.error is None]
+        self._check()
         connection.execute("COMMIT")
+        self._doubtful = None
         self._values = transaction.values
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
             connection = self._connect()
             try:
-                self._values = dict(self._load(connection))
+                found = dict(self._load(connection))
             except (sqlite3.Error, ValueError) as error:
                 connection.close()
                 raise sqlite3.DatabaseError(str(error)) from None
-            self._connection = connection
+            self._settle_doubt(found)
+            self._connection, self._values = connection, found
         return self._connection
+
+    def _settle_doubt(self, found: Mapping[str, Any]) -> None:
+        """Take back that the last commit failed, if it stands all the same."""
+        doubtful, self._doubtful = self._doubtful, None
+        if doubtful is not None and doubtful[0] == found != self._values:
+            for pending in doubtful[1]:
+                pending.applied, pending.error = True, None
 
     def _drop_connection(self) -> None:
         """Start afresh next time: closing rolls back whatever a broken transaction left."""

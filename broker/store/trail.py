@@ -10,6 +10,9 @@ from broker.audit.tree import restore
 from broker.store.transaction import Transaction
 
 _PAGE = 500
+# Bytes, whatever somebody has made of a body: what is wrong with it is verify's to say
+_BODIES = "SELECT seq, coalesce(CAST(body AS BLOB), x'') FROM records WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?"
+_BODIES_OF_CALL = "SELECT coalesce(CAST(body AS BLOB), x'') FROM records WHERE call_id = ? ORDER BY seq"
 _ADD_RECORD = "INSERT INTO records (seq, body, hash, call_id) VALUES (?, ?, ?, ?)"
 _ADD_NODE = "INSERT INTO nodes (level, position, hash) VALUES (?, ?, ?)"
 
@@ -80,9 +83,7 @@ class TrailTable:
     def bodies(self, connection: sqlite3.Connection, start: int, stop: int) -> Iterator[bytes]:
         """Yield the canonical bytes of records start to stop - 1, in order, a page at a time."""
         while start < stop:
-            page = connection.execute(
-                "SELECT seq, body FROM records WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?", (start, stop, _PAGE)
-            ).fetchall()
+            page = connection.execute(_BODIES, (start, stop, _PAGE)).fetchall()
             if not page:
                 return
             for _, body in page:
@@ -91,7 +92,7 @@ class TrailTable:
 
     def of_call(self, connection: sqlite3.Connection, call_id: str) -> list[bytes]:
         """Return the canonical bytes of a call's records, in order."""
-        rows = connection.execute("SELECT body FROM records WHERE call_id = ? ORDER BY seq", (call_id,))
+        rows = connection.execute(_BODIES_OF_CALL, (call_id,))
         return [body for (body,) in rows]
 
 
@@ -103,5 +104,5 @@ def _check_leaf(seq: int, stored: Any, body: Any) -> None:
 def _log_of(body: bytes) -> str:
     try:
         return str(json.loads(body)["log"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise ValueError("the last record of the trail cannot be read") from None

@@ -26,10 +26,14 @@ class Transaction:
         values = dict(self.values)
         self._connection.execute("SAVEPOINT change")
         try:
-            return change(self)
-        except Exception:
+            result = change(self)
+        except Exception as error:
             self.values = values
-            self._connection.execute("ROLLBACK TO change")
+            try:
+                self._connection.execute("ROLLBACK TO change")
+                self._connection.execute("RELEASE change")
+            except sqlite3.Error:  # where the disk is full, SQLite has undone the whole transaction already
+                raise sqlite3.OperationalError(str(error)) from error
             raise
-        finally:
-            self._connection.execute("RELEASE change")
+        self._connection.execute("RELEASE change")
+        return result

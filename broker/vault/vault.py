@@ -1,6 +1,7 @@
 """The vault: which grants there are, sealed at rest, and their life: added, opened, ended by the service, revoked."""
 
 import asyncio
+import contextlib
 import hmac
 import json
 import os
@@ -13,6 +14,7 @@ from broker.audit import Record, new_id, timestamp
 from broker.egress import Secret
 from broker.errors import (
     AlreadyExists,
+    AuditUnavailable,
     GrantMisplaced,
     GrantUnavailable,
     KeyMismatch,
@@ -120,24 +122,23 @@ class Vault:
                 return _shown(row)
         raise NotFound(f"There is no grant {grant_id!r}.")
 
-    async def revoke(self, grant_id: str, service: Service | None, actor: Record) -> None:
+    async def revoke(self, grant_id: str, service: Service | None, actor: Record) -> Refusal | None:
         """Forget a grant for good and, where the service offers it, have its live tokens revoked.
 
-        The grant is revoked here even if the service cannot be reached; then the error of the service is raised.
+        The grant is revoked here even if the service cannot be told; then what kept it from knowing is returned.
         """
         row = self._row(grant_id)
         await self._set_status(row, "revoked", "grant_revoked", actor)
         live = await self._tokens.forget(grant_id)  # no other is issued now
+        failure: Refusal | None = None
         if service is None or service.revocation_endpoint is None:
-            return
-        failures: list[Refusal] = []
+            return GrantMisplaced("The service offers no way to revoke tokens.") if live else None
         for token in live:
             try:
                 await oauth.revoke(service.client, service.revocation_endpoint, _shown(row).client_id, token.access)
             except Refusal as refusal:
-                failures.append(refusal)
-        if failures:
-            raise failures[0]
+                failure = refusal
+        return failure
 
     def open(self, service: Service) -> "Opened":
         """Open the connector's grant for one attempt.
@@ -201,11 +202,22 @@ class Vault:
         await self._make(changed, change)
 
     async def _make(self, row: GrantRow, change: Callable[[Transaction], bool]) -> None:
-        """Commit a change after which a grant is as `row` says; it is known here too, whoever stops waiting."""
+        """Commit a change after which a grant is as `row` says; it is known here too, whoever stops waiting.
+
+        Where nothing is changed, or nobody can say, the store is asked what is so: a commit that was said to have
+        failed may stand.
+        """
 
         async def commit() -> None:
-            if await self._store.commits.commit(change):
-                self._grants[row.id] = row
+            made = False
+            try:
+                made = await self._store.commits.commit(change)
+            finally:
+                if made:
+                    self._grants[row.id] = row
+                else:
+                    with contextlib.suppress(AuditUnavailable):
+                        await asyncio.to_thread(self._store.read, self._load)
 
         await asyncio.shield(commit())
 

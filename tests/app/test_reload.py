@@ -102,3 +102,28 @@ def test_a_background_task_that_fails_begins_again(serve: Serve) -> None:
     loaded(broker, before)
 
     assert Wire(broker).call(*READ).code is None
+
+
+def test_a_file_may_have_any_name(serve: Serve) -> None:
+    """A name in nobody's alphabet must not keep a suspension from coming into force."""
+    broker = serve()
+    before = broker.parts.documents.current.digest
+
+    broker.written.put("größe.yaml", agents_document(analyst="suspended"))
+    (broker.written.directory / "agents.yaml").unlink()
+    loaded(broker, before)
+
+    assert Wire(broker).call(*READ).code == "agent_suspended"
+    assert {"agents.yaml", "größe.yaml"} <= set(broker.records(kind="documents_loaded")[-1]["changed"])
+
+
+def test_as_many_mistakes_as_have_their_place_are_on_record(serve: Serve) -> None:
+    """audit/record.py: a record has 65,535 bytes at most, however much is wrong."""
+    broker = serve()
+    mistakes = "".join(f"{'x' * 900}{number}: 1\n" for number in range(100))
+
+    broker.written.put("policies.yaml", POLICIES + "---\n" + mistakes)
+    until(lambda: broker.records(kind="documents_refused"))
+
+    record = broker.records(kind="documents_refused")[-1]
+    assert record["count"] >= 100 > len(record["mistakes"])

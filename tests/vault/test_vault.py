@@ -1,6 +1,7 @@
 import asyncio
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -285,10 +286,29 @@ async def test_a_grant_is_revoked_even_if_the_service_will_not_hear_of_it(
     await use(vault, service)
     salesforce.faults.add(Answer(path="/oauth2/revoke", status=500))
 
-    with pytest.raises(UpstreamFailed):
+    failure = await vault.revoke(grant.id, service, ACTOR)
+
+    assert isinstance(failure, UpstreamFailed)
+    assert vault.find(grant.id).status == "revoked"
+
+
+async def test_a_revocation_that_was_said_to_have_failed_and_stands_is_known_here_too(
+    vault: Vault, store: Store, salesforce: SalesforceService, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """queue.py: a disk may fail between a commit and saying so; nobody goes on using what is revoked."""
+    grant = await vault.add(CONNECTOR, grant_of(salesforce), ACTOR)
+
+    async def fail_afterwards(change: Callable[[Any], Any]) -> None:
+        await store.commits.submit(change).done
+        raise AuditUnavailable
+
+    monkeypatch.setattr(store.commits, "commit", fail_afterwards)
+    with pytest.raises(AuditUnavailable):
         await vault.revoke(grant.id, service, ACTOR)
 
     assert vault.find(grant.id).status == "revoked"
+    with pytest.raises(GrantUnavailable):
+        vault.open(service)
 
 
 async def test_a_revoked_grant_stays_revoked(

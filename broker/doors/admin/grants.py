@@ -55,9 +55,16 @@ async def test_grant(operators: Operators, request: Request, actor: Record) -> R
 
 
 async def revoke_grant(operators: Operators, request: Request, actor: Record) -> Response:
-    """Forget a grant, and have its live tokens revoked."""
+    """Forget a grant, and have its live tokens revoked; say so where the service still honours one."""
     grant = operators.vault.find(request.path_params["name"])
     connection = operators.documents.current.connections.get(grant.connector)
     service = service_of(connection, operators.egress) if connection else None
-    await operators.vault.revoke(grant.id, service, actor)
-    return JSONResponse({"grant": grant.id, "status": "revoked"})
+    failure = await operators.vault.revoke(grant.id, service, actor)
+    return JSONResponse(
+        {
+            "grant": grant.id,
+            "status": "revoked",
+            "before": grant.status,
+            "not_revoked_at_service": failure.message if failure else None,
+        }
+    )

@@ -1,0 +1,263 @@
+import asyncio
+import contextlib
+import json
+import shutil
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from broker.audit import Statement, verify
+from broker.errors import AuditUnavailable
+from broker.store import Pending, Store, Transaction
+from tests.support.broker import locked, until
+
+pytestmark = pytest.mark.anyio
+
+LOG = "access.example/log/test"
+Trouble = Callable[[sqlite3.Connection], object]
+
+
+def submit(store: Store, said: object) -> Pending[int]:
+    """Add a record, too large for the pages that are there already."""
+    return store.commits.submit(lambda change: store.trail.append(change, {"said": said, "more": "x" * 20_000}).seq)
+
+
+def recorded(store: Store) -> list[Any]:
+    """Return what the records on disk say, once they are verified against the head that the writer goes on from."""
+    bodies = store.read(lambda connection: list(store.trail.bodies(connection, 0, 1000)))
+    assert verify(bodies, Statement.of(LOG, store.commits.values[store.trail.HEAD])).holds
+    return [json.loads(body)["said"] for body in bodies]
+
+
+@contextlib.contextmanager
+def writer_held(store: Store) -> Iterator[None]:
+    """Keep the writer busy meanwhile, so that all that is submitted waits together."""
+    reached, over = threading.Event(), threading.Event()
+    store.commits.submit(lambda _: (reached.set(), over.wait(5)))  # type: ignore[func-returns-value]
+    assert reached.wait(5)
+    yield
+    over.set()
+
+
+async def test_a_change_is_on_disk_when_its_commit_returns(store: Store, tmp_path: Path) -> None:
+    """queue.py: durable once `done` returns; a copy of the files at that moment, as a crash leaves them, has it."""
+    await submit(store, "one").done
+
+    (synchronous,) = store.commits._connected().execute("PRAGMA synchronous").fetchone()
+    shutil.copytree(tmp_path / "data", tmp_path / "copy", ignore=lambda *_: ["broker.db-shm"])  # which is memory
+
+    copy = Store.open(tmp_path / "copy" / "broker.db", LOG)
+    assert recorded(copy) == ["one"]
+    assert synchronous == 2  # FULL: what is committed outlives the machine's power, too
+    copy.close()
+
+
+@pytest.mark.parametrize(("most", "commits"), [(512, 1), (7, 3)])
+async def test_all_who_wait_share_commits_in_the_order_of_their_submission(
+    store: Store, monkeypatch: pytest.MonkeyPatch, most: int, commits: int
+) -> None:
+    """architecture.md, one writer: one commit queue that groups all who wait."""
+    monkeypatch.setattr("broker.store.queue._MOST_AT_ONCE", most)
+    statements: list[str] = []
+    store.commits._connected().set_trace_callback(statements.append)
+
+    with writer_held(store):
+        waiting = [submit(store, number) for number in range(20)]
+    places = [await pending.done for pending in waiting]
+
+    assert statements.count("COMMIT") == 1 + commits  # the one that held the writer, and theirs
+    assert places == recorded(store) == list(range(20))
+
+
+GOOD: dict[str, Callable[[Store, Transaction, str], object]] = {
+    "good": lambda store, transaction, name: store.settings.put(transaction, name, "set")
+}
+BAD: dict[str, Callable[[Store, Transaction, str], object]] = {
+    "an error of its own": lambda *_: int("no number"),
+    "a record too large": lambda store, transaction, _: store.trail.append(transaction, {"said": "x" * 70_000}),
+    "there already": lambda _, transaction, __: transaction.execute("INSERT INTO records (seq) VALUES (0)"),
+    "null where none may be": lambda _, transaction, __: transaction.execute("INSERT INTO grants (id) VALUES ('x')"),
+    "no value": lambda store, transaction, _: store.settings.put(transaction, "x", object()),  # type: ignore[arg-type]
+    "too many values": lambda _, transaction, __: transaction.execute("DELETE FROM settings", ("x",)),
+    "a number too large": lambda store, transaction, _: store.settings.put(transaction, "x", 2**70),  # type: ignore[arg-type]
+    "no text": lambda store, transaction, _: store.settings.put(transaction, "x", "\ud800"),
+}
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.sampled_from([*GOOD, *GOOD, *GOOD, *GOOD, *BAD]), max_size=30))
+@example([kind for bad in BAD for kind in (bad, "good")])
+def test_of_any_mixture_exactly_the_good_changes_stand(kinds: list[str]) -> None:
+    """decisions/0002: a change that raises undoes and fails itself and no other, its values too; the trail is whole."""
+    good = [number for number, kind in enumerate(kinds) if kind in GOOD]
+
+    def change(store: Store, number: int, waiting: list[Pending[list[int]]]) -> Callable[[Transaction], list[int]]:
+        def apply(transaction: Transaction) -> list[int]:
+            transaction.values["seen"] = (*transaction.values.get("seen", ()), number)
+            store.trail.append(transaction, {"said": number})
+            (GOOD | BAD)[kinds[number]](store, transaction, str(number))
+            return [before for before, pending in enumerate(waiting) if pending.applied]
+
+        return apply
+
+    async def main(store: Store) -> None:
+        waiting: list[Pending[list[int]]] = []
+        with writer_held(store):
+            for number in range(len(kinds)):
+                waiting.append(store.commits.submit(change(store, number, waiting)))
+        ended = await asyncio.gather(*(pending.done for pending in waiting), return_exceptions=True)
+
+        assert [end for end in ended if isinstance(end, list)] == [good[:place] for place in range(len(good))]
+        assert not [end for end in ended if isinstance(end, AuditUnavailable)]
+        assert store.commits.values.get("seen", ()) == tuple(good)
+        assert not store.commits.failing
+        assert recorded(store) == good
+        with store.reading() as connection:
+            assert store.trail.restore(connection) == store.commits.values[store.trail.HEAD]
+            names = [int(name) for (name,) in connection.execute("SELECT name FROM settings ORDER BY rowid")]
+        assert names == good
+
+    with tempfile.TemporaryDirectory() as place, contextlib.closing(Store.open(Path(place) / "db", LOG)) as store:
+        anyio.run(main, store)
+
+
+class Breaking:
+    """A connection that has trouble before it runs a statement for the n-th time."""
+
+    def __init__(self, connection: Any, trouble: Trouble, statement: str, nth: int) -> None:
+        self.close = connection.close
+        self._connection, self._trouble, self._statement, self._left = connection, trouble, statement, nth
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
+        """Run a statement."""
+        if statement.startswith(self._statement):
+            self._left -= 1
+            if self._left == 0:
+                self._trouble(self._connection)
+        return self._connection.execute(statement, parameters)
+
+
+@contextlib.contextmanager
+def breaking(store: Store, trouble: Trouble, statement: str, nth: int = 1) -> Iterator[None]:
+    """Let all that is submitted meanwhile go in one commit, which meets trouble."""
+    with writer_held(store):
+        store.commits._connection = Breaking(store.commits._connection, trouble, statement, nth)  # type: ignore[assignment]
+        yield
+
+
+def disk_error(_connection: sqlite3.Connection) -> None:
+    """Fail as a disk does."""
+    raise sqlite3.OperationalError("disk I/O error")
+
+
+def disk_error_after_commit(connection: sqlite3.Connection) -> None:
+    """Commit, and fail to say so."""
+    connection.execute("COMMIT")
+    raise sqlite3.OperationalError("disk I/O error")
+
+
+def disk_full(connection: sqlite3.Connection) -> None:
+    """Leave no room for another page."""
+    connection.execute("PRAGMA max_page_count = 1")
+
+
+def connection_lost(connection: sqlite3.Connection) -> None:
+    """Close what is being used."""
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "cause", "statements"),
+    [
+        (
+            disk_error,
+            "disk I/O error",
+            {"BEGIN": 1, "SAVEPOINT": 2, "INSERT INTO records": 2, "RELEASE": 2, "COMMIT": 1},
+        ),
+        (disk_full, "disk is full", {"BEGIN": 1, "INSERT INTO records": 2}),
+        (connection_lost, "closed database", {"BEGIN": 1, "INSERT INTO records": 2, "COMMIT": 1}),
+    ],
+)
+async def test_a_store_that_fails_fails_everyone_and_keeps_nothing_of_them(
+    store: Store, trouble: Trouble, cause: str, statements: dict[str, int]
+) -> None:
+    """audit.md C5 (NIST AU-5): nothing is half-applied, the operator reads the cause, and the next change is taken."""
+    for round_, (statement, nth) in enumerate(statements.items()):
+        with breaking(store, trouble, statement, nth):
+            waiting = [submit(store, "lost") for _ in range(3)]
+        ended = await asyncio.gather(*(pending.done for pending in waiting), return_exceptions=True)
+        failing = store.commits.failing
+        place = await submit(store, "kept").done
+
+        assert [cause in str(end.detail) for end in ended if isinstance(end, AuditUnavailable)] == [True] * 3, statement
+        assert [pending.applied for pending in waiting] == [False] * 3
+        assert (failing, store.commits.failing) == (True, False)
+        assert place == round_
+        assert recorded(store) == ["kept"] * (round_ + 1)
+
+
+@pytest.mark.parametrize(("trouble", "stands"), [(disk_error, False), (disk_error_after_commit, True)])
+async def test_after_a_commit_of_unknown_result_the_disk_is_asked(
+    store: Store, trouble: Trouble, *, stands: bool
+) -> None:
+    """queue.py, `load`: only the disk knows whether the last commit is there; either way the next record fits on."""
+    with breaking(store, trouble, "COMMIT"):
+        unknown = submit(store, "unknown")
+    (ended,) = await asyncio.gather(unknown.done, return_exceptions=True)
+    failing = store.commits.failing
+
+    place = await submit(store, "next").done
+
+    assert failing
+    assert (ended == 0, isinstance(ended, AuditUnavailable), unknown.applied) == (stands, not stands, stands)
+    assert place == int(stands)
+    assert recorded(store) == (["unknown", "next"] if stands else ["next"])
+
+
+async def test_a_locked_store_takes_nothing_and_resumes_by_itself(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """audit.md C5: lock timeouts are a test case; nobody has to ask for the store to be tried again."""
+    monkeypatch.setattr("broker.store.queue._PROBE_SECONDS", 0.02)
+    store.commits._connected().execute("PRAGMA busy_timeout = 20")
+    monkeypatch.setattr("broker.store._BUSY_SECONDS", 0.02)
+
+    with locked(store._path):
+        ended = await asyncio.gather(*(submit(store, number).done for number in range(3)), return_exceptions=True)
+        failing = store.commits.failing
+    await anyio.to_thread.run_sync(until, lambda: not store.commits.failing, 5)
+
+    assert [type(end) for end in ended] == [AuditUnavailable] * 3
+    assert failing
+    assert await submit(store, "after").done == 0
+
+
+async def test_a_caller_who_stops_waiting_does_not_undo_its_change(store: Store) -> None:
+    """architecture.md: *finished* is recorded whatever ends the call, cancellation included."""
+    with writer_held(store):
+        waiting = [submit(store, number) for number in range(3)]
+        waiting[1].done.cancel()
+
+    assert [await waiting[0].done, await waiting[2].done] == [0, 2]
+    assert recorded(store) == [0, 1, 2]
+
+
+async def test_closing_writes_what_waits_and_refuses_what_comes_later(store: Store) -> None:
+    """queue.py, `close`: nothing that was accepted is lost, and nobody waits for ever."""
+    accepted = [submit(store, number) for number in range(20)]
+
+    store.close()
+    late = submit(store, "late")
+
+    with anyio.fail_after(5):
+        assert [await pending.done for pending in accepted] == recorded(store) == list(range(20))
+        with pytest.raises(AuditUnavailable):
+            await late.done

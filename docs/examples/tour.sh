@@ -2,8 +2,8 @@
 aam init access
 aam check access
 
-# In a terminal of its own
-aam serve access --development &
+# In a terminal of its own: it says when it serves, and goes on until Ctrl-C
+aam serve access --development
 
 # Connect an account: the app's consumer key, the user as whom the broker acts, the app's private key
 aam grants add salesforce --client-id 3MVG9... --subject broker@example.com --key-file app.pem --dir access

@@ -120,9 +120,9 @@ def test_a_file_may_have_any_name(serve: Serve) -> None:
 def test_as_many_mistakes_as_have_their_place_are_on_record(serve: Serve) -> None:
     """audit/record.py: a record has 65,535 bytes at most, however much is wrong."""
     broker = serve()
-    mistakes = "".join(f"{'x' * 900}{number}: 1\n" for number in range(100))
+    mistakes = "".join(f"  {'x' * 900}{number}: 1\n" for number in range(100))
 
-    broker.written.put("policies.yaml", POLICIES + "---\n" + mistakes)
+    broker.written.put("policies.yaml", POLICIES.rstrip() + "\n" + mistakes)
     until(lambda: broker.records(kind="documents_refused"))
 
     record = broker.records(kind="documents_refused")[-1]

@@ -83,7 +83,7 @@ def test_an_example_session_runs(example: Path, session: "Session") -> None:
 
 
 class Session:
-    """A reader at a terminal, or at several: a line that ends in `&` goes on in one of its own."""
+    """A reader at a terminal, or at several: what serves goes on in one of its own."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -92,10 +92,10 @@ class Session:
 
     def type(self, line: str) -> None:
         """Run one line; it must do what it says."""
-        if line.endswith("&"):
+        if line.startswith("aam serve"):
             self.background.append(
                 subprocess.Popen(
-                    ["/bin/sh", "-c", "exec " + line.removesuffix("&")],
+                    ["/bin/sh", "-c", "exec " + line],
                     cwd=self.place,
                     env=self.environment,
                     stdout=subprocess.DEVNULL,

@@ -14,6 +14,7 @@ from broker.errors import InvalidArguments
 _LONGEST_NAME = 64  # what every client and model API accepts, of letters, digits, '_' and '-'
 _WORD = re.compile(r"[a-z][a-z0-9_]*")  # what policies can name
 _MOST_PROBLEMS = 5  # told of at once
+_LONGEST_WORD = 80  # characters that are compared, of what may be a word
 _LONGEST_PROBLEM = 300  # characters: a problem may quote what was sent
 
 
@@ -97,7 +98,8 @@ def _words(error: Any, schema: Mapping[str, Any]) -> str:
             message = f"{_shown(error.instance)} is not allowed here{_nearest(error.instance, kind.options)}"
         case "additionalProperties":
             known = _known(schema, error.schema_path)
-            message = "; ".join(f"there is no {_shown(name)} here{_nearest(name, known)}" for name in kind.unexpected)
+            unexpected = kind.unexpected[:_MOST_PROBLEMS]
+            message = "; ".join(f"there is no {_shown(name)} here{_nearest(name, known)}" for name in unexpected)
         case _:
             message = str(error.message)
     return f"{place}: {message if len(message) <= _LONGEST_PROBLEM else message[:_LONGEST_PROBLEM] + '…'}"
@@ -105,8 +107,9 @@ def _words(error: Any, schema: Mapping[str, Any]) -> str:
 
 def _nearest(given: Any, allowed: Iterable[Any]) -> str:
     known = [one for one in allowed if isinstance(one, str)]
+    given = str(given)[:_LONGEST_WORD]
     folded = {one.casefold(): one for one in known}  # 'name' is meant to be 'Name'
-    close = difflib.get_close_matches(str(given).casefold(), folded, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(given.casefold(), folded, n=3, cutoff=0.5)
     if close:
         return f"; nearest: {', '.join(folded[one] for one in close)}"
     return f"; allowed: {', '.join(known)}" if 0 < len(known) <= 12 else ""  # noqa: PLR2004 - as many as a line takes

@@ -175,9 +175,15 @@ class TooManyCalls(Refusal):
 
 
 class TooManyConnections(Refusal):
-    """Too many connections to the agents' socket are open; close some, then connect again."""
+    """Too many connections or requests are open; close some, or wait for some to end, then try again."""
 
     code = "too_many_connections"
+
+
+class Cut(Refusal):
+    """The request was cut off: its agent may no longer call, or the broker stops. Connect again to see which."""
+
+    code = "cut"
 
 
 class Draining(Refusal):

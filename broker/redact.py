@@ -15,7 +15,8 @@ from broker.errors import LeakBlocked, ResultTooLarge, UpstreamMalformed
 # Shapes of credentials that are not ours: they are taken out wherever they stand.
 _SHAPES = (
     r"00D[A-Za-z0-9]{12,15}![A-Za-z0-9._]{80,}"  # Salesforce session ids and access tokens
-    r"|eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"  # JSON Web Tokens
+    # JSON Web Tokens, with what stands before them in one word: looked for once in a word, in time that grows with it
+    r"|(?<![A-Za-z0-9_-])(?=[A-Za-z0-9_-]*eyJ)[A-Za-z0-9_-]{11,}+\.eyJ[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]{8,}"
     r"|ya29\.[A-Za-z0-9_-]{20,}|xox[abp]-[A-Za-z0-9-]{10,}|gh[opsu]_[A-Za-z0-9]{20,}"  # Google, Slack, GitHub
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
 )
@@ -78,7 +79,11 @@ def narrow(value: Any, schema: Any) -> Any:
 def _clean(value: Any) -> tuple[Any, int]:
     """Take the shapes of credentials out of every text; in texts and not in the JSON, which must stay JSON."""
     if isinstance(value, str):
-        return _IN_TEXT.subn(_PLACEHOLDER, value)
+        text, removed = _IN_TEXT.subn(_PLACEHOLDER, value)
+        while _IN_TEXT.search(text):  # what was glued to what has been taken out
+            text, more = _IN_TEXT.subn(_PLACEHOLDER, text)
+            removed += more
+        return text, removed
     if isinstance(value, dict):
         names, members = _clean(list(value)), _clean(list(value.values()))
         return dict(zip(names[0], members[0], strict=True)), names[1] + members[1]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable
@@ -17,13 +18,14 @@ from broker.app.parts import Parts
 from broker.app.process import settle_garbage
 from broker.app.status import serving
 from broker.documents import Invalid, Snapshot
-from broker.doors.mcp import Barred
-from broker.errors import AuditUnavailable
+from broker.errors import AgentBarred, AuditUnavailable
+from broker.identity import Registry
 
 logger = logging.getLogger(__name__)
 
 _DRAIN_SECONDS = 10.0
 _AGAIN_SECONDS = 1.0
+_CUT_EVERY = 1.0  # seconds
 _MOST_LOGGED = 100  # mistakes
 _LARGEST_LIST = 20_000  # bytes, at most, of a list of names in a record
 
@@ -45,6 +47,7 @@ async def live(parts: Parts, stop: asyncio.Event, ready: Callable[[Serving], Non
             tasks.start_soon(_keep_up, partial(parts.documents.watch, changes.loaded, changes.refused))
             tasks.start_soon(_keep_up, parts.recorder.keep_settling)
             tasks.start_soon(_keep_up, parts.refused.keep_flushing)
+            tasks.start_soon(_keep_up, changes.keep_cutting)
             settle_garbage()
             logger.info("serving", extra={"documents": parts.documents.current.digest[:12]})
             ready(serving(parts, doors.url, doors.agents_path, doors.operators_path))
@@ -74,11 +77,17 @@ class Changes:
             changed=_fitting(changed),
             restart_needed=restart_needed,
         )
-        await self._doors.cut(_barred_by(snapshot))
+        await self._doors.cut(partial(_is_barred, snapshot.registry))
         self._parts.trust_snapshot(snapshot)
         logger.info("documents loaded", extra={"digest": snapshot.digest[:12], "warnings": len(snapshot.warnings)})
         if restart_needed:
             logger.warning("the Broker document changed; its changes take effect at the next start")
+
+    async def keep_cutting(self) -> None:
+        """End every second, for ever, what is open for agents that may no longer call: time ends them too."""
+        while True:
+            await asyncio.sleep(_CUT_EVERY)
+            await self._doors.cut(partial(_is_barred, self._parts.documents.current.registry))
 
     async def refused(self, invalid: Invalid) -> None:
         """Record and log mistakes; the set in force stays. Raises `AuditUnavailable` if they cannot be recorded."""
@@ -93,9 +102,12 @@ class Changes:
             logger.error("mistake in a document", extra={"at": problem})
 
 
-def _barred_by(snapshot: Snapshot) -> Barred:
-    agents = snapshot.registry.agents
-    return lambda workload: workload not in agents or agents[workload].status != "active"
+def _is_barred(registry: Registry, workload: str) -> bool:
+    try:
+        registry.standing(workload, datetime.datetime.now(datetime.UTC))
+    except AgentBarred:
+        return True
+    return False
 
 
 def _facts(snapshot: Snapshot) -> dict[str, Any]:

@@ -17,12 +17,14 @@ from broker.app.parts import Parts
 from broker.app.status import status
 from broker.documents import Snapshot
 from broker.doors.admin import Operators, operators_app
-from broker.doors.mcp import AgentsSocket, Barred, Sessions, SseDoor, agents_app, everyone
+from broker.doors.mcp import AgentsSocket, Barred, OpenStreams, Sessions, SseDoor, agents_app, everyone
 from broker.errors import ListenerRefused
 
 _CLOSING_SECONDS = 2.0
 _FAREWELL_SECONDS = 0.5
 _MOST_SESSIONS = 2000  # of the handshake revisions, each with a task of its own
+_IDLE_SESSION_SECONDS = 600.0
+_MOST_REQUESTS_OF_AN_AGENT = 512  # open at once, streams included; the calls among them have a cap of their own
 
 
 class Doors:
@@ -46,13 +48,22 @@ class Doors:
         host, port = http.getsockname()[:2]
         self.url = f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
         self._agents = AgentsSocket(parts.server, parts.entrance, document.caps.request_bytes)
-        self._sse = SseDoor(parts.server, document.caps.request_bytes)
         # Host and Origin are checked once, for every path and before routing, so not again by the SDK
         self._sessions = Sessions(
-            parts.server.sdk, max_request_body_size=document.caps.request_bytes, max_sessions=_MOST_SESSIONS
+            parts.server.sdk,
+            max_request_body_size=document.caps.request_bytes,
+            max_sessions=_MOST_SESSIONS,
+            session_idle_timeout=_IDLE_SESSION_SECONDS,
         )
+        self._requests = OpenStreams(_MOST_REQUESTS_OF_AN_AGENT)
         app = agents_app(
-            self._sessions, self._sse, parts.entrance, _security(documents, self.url), document.audience, parts.trouble
+            self._sessions,
+            SseDoor(parts.server, document.caps.request_bytes, self._requests),
+            parts.entrance,
+            _security(documents, self.url),
+            document.audience,
+            parts.trouble,
+            self._requests,
         )
         admin = Operators(
             parts.documents, parts.recorder, parts.vault, parts.egress, parts.refused, lambda: status(parts)
@@ -76,8 +87,8 @@ class Doors:
         await self._cut_requests()
 
     async def cut(self, barred: Barred) -> None:
-        """End the streams, sessions and connections of agents that may no longer call."""
-        self._sse.cut(barred)
+        """End the requests, streams, sessions and connections of agents that may no longer call."""
+        self._requests.cut(barred)
         self._agents.cut(barred)
         await self._sessions.cut(barred)
 

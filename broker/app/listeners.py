@@ -9,9 +9,9 @@ import stat
 from pathlib import Path
 
 from broker.documents import BrokerDocument
+from broker.documents.listen import LONGEST_SOCKET_PATH
 from broker.errors import ListenerRefused
 
-_LONGEST_PATH = 100  # bytes; sun_path holds 108 on Linux and 104 elsewhere
 _BACKLOG = 2048
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2; those of 1.3 are all good
 
@@ -40,8 +40,10 @@ def http_socket(document: BrokerDocument, *, tls: bool) -> socket.socket:
 
 def unix_socket(path: Path, mode: int, group: str | None = None) -> socket.socket:
     """Bind a Unix socket; one in its place on which nobody listens is taken away, anything else is not."""
-    if len(os.fsencode(path)) > _LONGEST_PATH:
-        raise ListenerRefused(f"The socket's path {path} is over {_LONGEST_PATH} bytes long; configure a shorter one.")
+    if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+        raise ListenerRefused(
+            f"The socket's path {path} is over {LONGEST_SOCKET_PATH} bytes long; configure a shorter one."
+        )
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)

@@ -87,8 +87,8 @@ def verify(records: Iterable[bytes], stated: Statement) -> Report:
     for index, body in enumerate(records):
         # 1. Each record is what it says it is: canonical, of this log, at its place.
         record, problem = _parse(body, index, stated.log)
-        if problem is not None:
-            return report.fail(index, problem)
+        if problem is not None:  # a break before it comes first
+            return report.fail(*(broken.verdict(stated, head) if broken is not None else (index, problem)))
 
         # 2. Each record names the one before it.
         if broken is None and record["prev_hash"] != (head.last.hex() if index else NO_HASH):
@@ -109,6 +109,8 @@ def verify(records: Iterable[bytes], stated: Statement) -> Report:
 def _conclude(report: Report, head: Head, stated: Statement, broken: "_Break | None") -> Report:
     if broken is not None and broken.index < stated.size:
         return report.fail(*broken.verdict(stated, head))
+    if report.records != stated.size and report.root == stated.root:
+        return report.fail(None, f"the records have the root that was stated, but are {report.records} in number")
     if report.records < stated.size:
         return report.fail(report.records, f"{stated.size - report.records} records are missing from the end")
     if report.records > stated.size:
@@ -161,7 +163,7 @@ def _parse(body: bytes, index: int, log: str) -> tuple[dict[str, Any], str | Non
             return {}, "this record is not in canonical form, so it is not as it was written"
     except (ValueError, RecursionError):
         return {}, "this record is not JSON, so it is not as it was written"
-    if record.get("seq") != index:
+    if type(record.get("seq")) is not int or record["seq"] != index:  # True would equal 1
         return {}, f"this record says it is number {record.get('seq')!r}: records were removed, added or moved here"
     if record.get("log") != log:
         return {}, f"this record is of another log, {record.get('log')!r}"

@@ -4,7 +4,7 @@ from broker.documents.check import load
 from broker.documents.models import API_VERSION, KINDS, BrokerDocument, CapsPart, schema
 from broker.documents.snapshot import Connection, FindConnector, Invalid, Snapshot
 from broker.documents.source import Problem
-from broker.documents.watch import Documents
+from broker.documents.watch import Documents, load_settled
 
 __all__ = [
     "API_VERSION",
@@ -18,5 +18,6 @@ __all__ = [
     "Problem",
     "Snapshot",
     "load",
+    "load_settled",
     "schema",
 ]

@@ -10,6 +10,7 @@ from broker.documents.agents import Operators, check_operators, check_registry
 from broker.documents.connections import check_connections
 from broker.documents.files import SetFiles
 from broker.documents.findings import Findings
+from broker.documents.listen import check_listeners
 from broker.documents.parse import Document
 from broker.documents.policies import check_policies
 from broker.documents.snapshot import FindConnector, Invalid, Snapshot
@@ -29,6 +30,7 @@ def load(
     # 1. Each document by itself.
     findings = Findings(SetFiles(directory))
     broker = _broker(findings, directory)
+    check_listeners(findings)
 
     # 2. Who calls, and who is asked: trust domains, operators, agents.
     domains, sources = check_trust(findings)

@@ -1,17 +1,18 @@
 """Connectors as configured: where each may reach, what it has pinned, and the tools that it offers."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from broker.catalog import Catalog, CatalogTool, catalog_tool
 from broker.connector import Connector, ConnectorDocument
 from broker.connector.installed import installed_types
-from broker.documents.findings import Findings
+from broker.documents.findings import Findings, value_at
 from broker.documents.parse import Document, check_settings
 from broker.documents.snapshot import Connection, FindConnector
 from broker.documents.trust import certificate_authority, check_url, networks, origin
-from broker.documents.words import nearest
+from broker.documents.words import closest, nearest
 from broker.egress import Reach
 
 
@@ -36,6 +37,14 @@ def check_connections(findings: Findings, find: FindConnector) -> tuple[dict[str
                     f"{tool.resource} {tool.action} and {other.resource} {other.action} would both be {tool.name}",
                 )
     return connections, Catalog(tools.values())
+
+
+def named_resources(findings: Findings) -> Iterator[str]:
+    """Yield the resources of connectors that have mistakes of their own, as far as those can be told."""
+    for source in findings.with_mistakes("Connector"):
+        name, resources = (findings.right(source, place) for place in (("metadata", "name"), ("spec", "resources")))
+        if isinstance(name, str) and isinstance(resources, dict):
+            yield from (f"{name}.{resource}" for resource in resources)
 
 
 def _connector(findings: Findings, document: Document, find: FindConnector) -> Connector | None:
@@ -114,11 +123,14 @@ def _tools(findings: Findings, document: Document, connection: Connection) -> li
         findings.break_off(document)
         return []
     built = {tool.resource for tool in tools if tool.tool.run is not None}
-    for name in connection.document.resources:
+    pinned = value_at(connection.snapshot, ("objects",))  # by the service's own names, if the snapshot has such
+    for name, wanted in connection.document.resources.items():
         if f"{document.name}.{name}" not in built and connection.snapshot is not None:
+            meant = closest(wanted, pinned) if isinstance(pinned, dict) and wanted not in pinned else None
             findings.warn(
                 document,
                 ("spec", "resources", name),
-                f"nothing can be done with it yet: fetch its description with 'aam connector snapshot {document.name}'",
+                f"nothing can be done with it yet: fetch its description with 'aam connector snapshot {document.name}'"
+                + (f"; did you mean {meant!r}?" if meant else ""),
             )
     return tools

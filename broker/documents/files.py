@@ -28,11 +28,12 @@ NO_DIGESTS: Digests = MappingProxyType({})
 
 
 class SetFiles:
-    """Reads the files of one set, and remembers the digest of each that it was asked for."""
+    """Reads the files of one set, each once, and remembers the digest of each that it was asked for."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.digests: dict[str, str | None] = {}
+        self._texts: dict[str, bytes] = {}
 
     def documents(self) -> Iterator[tuple[str, bytes] | Problem]:
         """Yield the name and content of each file of documents, or what keeps it from being read."""
@@ -54,10 +55,11 @@ class SetFiles:
         return str(Path(document).parent / name)
 
     def _read(self, name: str, most: int) -> bytes:
-        self.digests[name] = None
-        text = read_whole(self.directory / name, most)
-        self.digests[name] = hashlib.sha256(text).hexdigest()
-        return text
+        if name not in self._texts:  # several documents may name one file, and must find the same in it
+            self.digests[name] = None
+            text = self._texts[name] = read_whole(self.directory / name, most)
+            self.digests[name] = hashlib.sha256(text).hexdigest()
+        return self._texts[name]
 
 
 def digests(directory: Path, names: Iterable[str]) -> Digests:

@@ -36,7 +36,7 @@ def parse(source: Source) -> Document | list[Problem]:
         return [*problems, source.problem(("kind",), f"there is no kind {kind!r}{nearest(str(kind), KINDS)}")]
     model: Any = KINDS[kind]
     try:
-        document = model.model_validate({**source.value, "apiVersion": version}, strict=True)
+        document = model.model_validate({**source.value, "apiVersion": API_VERSION}, strict=True)
     except ValidationError as error:
         return problems + mistakes(source, error, nodes=functools.partial(_nodes_at, kind))
     if "apiVersion" not in source.value:

@@ -1,18 +1,14 @@
 """Policies against the registry and the catalogue: whom each is for, and that what its rules name is there."""
 
-import contextlib
-from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from broker.catalog import Catalog
+from broker.documents.connections import named_resources
 from broker.documents.findings import Findings, value_at
-from broker.documents.parse import Document
 from broker.documents.source import Place, Source
-from broker.documents.words import nearest
+from broker.documents.words import closest, nearest
 from broker.identity import Registry
-from broker.policy import AgentPolicies, AgentPolicyDocument, ToolRule
+from broker.policy import AgentPolicies, AgentPolicyDocument
 
 
 def check_policies(
@@ -31,52 +27,63 @@ def check_policies(
             )
         for number, model in enumerate(spec.models.allow):
             findings.warn(document, ("spec", "models", "allow", number), f"{model!r} has no ModelRoute yet")
-        _check_rules(findings, document, dict(enumerate(spec.tools)), catalog)
         collected.setdefault(workload, []).append((document.name, document.source.digest, spec))
-    for source in findings.with_mistakes("AgentPolicy"):
-        _check_rules(findings, source, dict(_readable(value_at(source.value, ("spec", "tools")))), catalog)
+    _check_rules(findings, catalog)
     return (
         {workload: AgentPolicies(policies) for workload, policies in collected.items()},
         {workload: tuple(sorted(name for name, _, _ in policies)) for workload, policies in collected.items()},
     )
 
 
-def _readable(rules: Any) -> Iterator[tuple[int, ToolRule]]:
-    """Yield the rules that are right in themselves, each with its number."""
-    for number, rule in enumerate(rules if isinstance(rules, list) else []):
-        with contextlib.suppress(ValidationError):
-            yield number, ToolRule.model_validate(rule, strict=True)
+def _check_rules(findings: Findings, catalog: Catalog) -> None:
+    """Check every rule, and what is right in one that has mistakes of its own."""
+    resources = {*catalog.resources, *named_resources(findings)}
+    sources = [document.source for document in findings.of("AgentPolicy")]
+    for source in (*sources, *findings.with_mistakes("AgentPolicy")):
+        for number in _numbers(value_at(source.value, ("spec", "tools"))):
+            _check_rule(findings, source, ("spec", "tools", number), resources, catalog)
 
 
-def _check_rules(
-    findings: Findings, document: Document | Source, rules: Mapping[int, ToolRule], catalog: Catalog
+def _check_rule(findings: Findings, source: Source, place: Place, resources: set[str], catalog: Catalog) -> None:
+    resource = findings.right(source, (*place, "resource"))
+    if resource is None:  # so it is wrong in its form
+        _check_actions(findings, source, place, None, _all_actions(findings, catalog))
+    elif resource in resources:
+        _check_actions(findings, source, place, resource, catalog.actions(resource))
+    elif _is_missing(findings, resource, resources):
+        findings.wrong(source, (*place, "resource"), f"no connector offers {resource!r}{nearest(resource, resources)}")
+        meant = closest(resource, resources)
+        offered = catalog.actions(meant) if meant else _all_actions(findings, catalog)
+        _check_actions(findings, source, place, meant, offered)
+
+
+def _is_missing(findings: Findings, resource: str, resources: set[str]) -> bool:
+    """Tell whether no connector can have it: not even one that cannot be read."""
+    connector = resource.partition(".")[0]
+    known = any(one.partition(".")[0] == connector for one in resources)
+    return known or not findings.mistaken("Connector", "metadata", "name", value=connector)
+
+
+def _all_actions(findings: Findings, catalog: Catalog) -> frozenset[str]:
+    """Return what any connector offers; nothing, if not every connector could be asked."""
+    return frozenset() if findings.mistaken("Connector") else frozenset(tool.action for tool in catalog)
+
+
+def _check_actions(
+    findings: Findings, source: Source, place: Place, resource: str | None, offered: frozenset[str]
 ) -> None:
-    for number, rule in rules.items():
-        _check_rule(findings, document, ("spec", "tools", number), rule, catalog)
+    """Check the actions of a rule against those of a resource, if they are known."""
+    denied = findings.right(source, (*place, "deny")) or ()
+    for part in ("actions", "deny") if offered else ():
+        for number in _numbers(value_at(source.value, (*place, part))):
+            here = (*place, part, number)
+            action = findings.right(source, here)
+            if action is not None and action not in offered:
+                offers = f"{resource} offers no" if resource else "no connector offers"
+                findings.wrong(source, here, f"{offers} {action!r}{nearest(action, offered)}")
+            elif part == "actions" and action in denied:
+                findings.warn(source, here, f"{action!r} is denied by the same rule, and a denial wins")
 
 
-def _check_rule(
-    findings: Findings, document: Document | Source, place: Place, rule: ToolRule, catalog: Catalog
-) -> None:
-    offered = catalog.actions(rule.resource)
-    if not offered:
-        connector = rule.resource.partition(".")[0]
-        if not findings.mistaken("Connector", "metadata", "name", value=connector):
-            findings.wrong(
-                document,
-                (*place, "resource"),
-                f"no connector offers {rule.resource!r}{nearest(rule.resource, catalog.resources)}",
-            )
-        return
-    for part, actions in (("actions", rule.actions), ("deny", rule.deny)):
-        for number, action in enumerate(actions):
-            if action not in offered:
-                findings.wrong(
-                    document,
-                    (*place, part, number),
-                    f"{rule.resource} offers no {action!r}{nearest(action, offered)}",
-                )
-            elif part == "actions" and action in rule.deny:
-                findings.warn(
-                    document, (*place, part, number), f"{action!r} is denied by the same rule, and a denial wins"
-                )
+def _numbers(value: Any) -> range:
+    return range(len(value) if isinstance(value, list) else 0)

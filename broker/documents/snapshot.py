@@ -39,8 +39,11 @@ class Connection:
 
     @property
     def revocation_endpoint(self) -> str | None:
-        """Where its tokens are revoked."""
-        return self.document.oauth.revocation_endpoint or self.connector.endpoints.revocation_endpoint
+        """Where its tokens are revoked. A token of another authorisation server is none of the connector's own's."""
+        oauth = self.document.oauth
+        if oauth.token_endpoint is not None or oauth.revocation_endpoint is not None:
+            return oauth.revocation_endpoint
+        return self.connector.endpoints.revocation_endpoint
 
     @property
     def audience(self) -> str:

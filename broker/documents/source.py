@@ -61,7 +61,7 @@ class Source:
 
     def problem(self, place: Place, message: str, severity: Severity = "error") -> Problem:
         """Return a problem at a place of this document."""
-        return Problem(self.file, self.line(place), _key(place), message, severity)
+        return Problem(self.file, self.line(place), key_of(place), message, severity)
 
 
 def read_sources(text: bytes, file: str) -> Iterator[Source | Problem]:
@@ -179,10 +179,11 @@ class _Plain:
         self.problems.append(self._problem(node, place, message))
 
     def _problem(self, node: Node, place: Place, message: str) -> Problem:
-        return Problem(self.file, node.start_mark.line + 1, _key(place), message)
+        return Problem(self.file, node.start_mark.line + 1, key_of(place), message)
 
 
-def _key(place: Place) -> str:
+def key_of(place: Place) -> str:
+    """Return a place as people write it, as `spec.tools[0].deny`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
 
 

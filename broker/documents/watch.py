@@ -4,19 +4,44 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
+from broker.documents.agents import Operators
 from broker.documents.check import load
 from broker.documents.files import digests, look
 from broker.documents.snapshot import FindConnector, Invalid, Snapshot
+from broker.documents.source import Problem
 from broker.errors import Refusal
 
 logger = logging.getLogger(__name__)
 
 _LOOK_EVERY = 0.5  # seconds
-_SETTLE = 0.25  # seconds between the two reads that must agree, so that half a checkout is never loaded
+_SETTLE = 0.25  # seconds between two reads that must agree: nobody is between two files of a checkout for that long
+_MOST_TRIES = 40  # at the start
 
 Loaded = Callable[[Snapshot, bool], Awaitable[None]]
 Refused = Callable[[Invalid], Awaitable[None]]
+
+
+async def load_settled(directory: Path, find: FindConnector) -> Snapshot:
+    """Load a set as it stands, once it is the same a moment later; raise `Invalid` as `load` does."""
+    for _ in range(_MOST_TRIES):
+        read = await asyncio.to_thread(_load, directory, find)
+        await asyncio.sleep(_SETTLE)
+        if await asyncio.to_thread(digests, directory, read.digests) == read.digests:
+            break
+    else:
+        raise Invalid([Problem(str(directory), 1, "", "the documents do not stop changing")])
+    if isinstance(read, Invalid):
+        raise read
+    return read
+
+
+def _load(directory: Path, find: FindConnector, operators: Operators | None = None) -> Snapshot | Invalid:
+    try:
+        return load(directory, find, operators_in_force=operators)
+    except Invalid as invalid:
+        return invalid
 
 
 class Documents:
@@ -48,7 +73,7 @@ class Documents:
 
     async def reload(self, loaded: Loaded, refused: Refused) -> None:
         """Load what is on disk now, if it is still the same a moment later; otherwise the next look finds it."""
-        read = await asyncio.to_thread(self._load)
+        read = await asyncio.to_thread(_load, self.current.directory, self._find, self.current.operators)
         seen = await asyncio.to_thread(look, self.current.directory, read.digests)
         await asyncio.sleep(_SETTLE)
         if await asyncio.to_thread(digests, self.current.directory, read.digests) != read.digests:
@@ -79,13 +104,9 @@ class Documents:
             )
             await loaded(snapshot, restart_needed)
             self.current = snapshot
+        elif self.last_problem is not None:
+            logger.info("the documents on disk are in force again")
         self.last_problem = None
-
-    def _load(self) -> Snapshot | Invalid:
-        try:
-            return load(self.current.directory, self._find, operators_in_force=self.current.operators)
-        except Invalid as invalid:
-            return invalid
 
     def _is_as_read(self) -> bool:
         """Tell whether every file is what it was when it was last read, however often it was touched."""

@@ -34,9 +34,14 @@ _SENTENCES = {
 def nearest(word: str, words: Iterable[str]) -> str:
     """Return "; did you mean …?" for the nearest right word, or the right words if none is near and they are few."""
     known = sorted(words)
-    if close := difflib.get_close_matches(word, known, n=1, cutoff=0.6):
-        return f"; did you mean {close[0]!r}?"
+    if close := closest(word, known):
+        return f"; did you mean {close!r}?"
     return f"; there is {', '.join(known)}" if 0 < len(known) <= _FEW else ""
+
+
+def closest(word: str, words: Iterable[str]) -> str | None:
+    """Return the nearest right word, or None if none is near."""
+    return next(iter(difflib.get_close_matches(word, sorted(words), n=1, cutoff=0.6)), None)
 
 
 def sentence(details: Any, given: Any, examples: Sequence[str] = ()) -> str:

@@ -20,6 +20,7 @@ _END = b'{"end":true}\n'
 _LONGEST_TOKEN = 16384
 _RESTART_SECONDS = 5.0  # how long a broker that was there is waited for
 _AGAIN_SECONDS = 0.1
+_ANSWER_SECONDS = 10.0
 _speaking = threading.Lock()
 
 
@@ -69,10 +70,12 @@ class Relay:
         if self._link is None or self._link.ended:
             connection = _connect(self._path, _RESTART_SECONDS if self._reached else 0)
             answers = connection.makefile("rb")
+            connection.settimeout(_ANSWER_SECONDS)
             for said in self._opening:  # alone on the line, so what comes is the answer to it
                 connection.sendall(self._envelope(said))
-                if "id" in _parse(said):
-                    answers.readline()
+                if "id" in _parse(said) and "result" not in _parse(answers.readline()):
+                    raise ConnectionRefusedError("the broker does not take the session up again")
+            connection.settimeout(None)
             self._link, self._reached = _Link(connection, answers), True
         return self._link
 
@@ -113,8 +116,8 @@ class _Link:
                 raise ConnectionResetError("the broker closed the connection")
             if "id" in asked and "method" in asked:
                 self._waiting[_key(asked["id"])] = None
-            elif asked.get("method") == "notifications/cancelled":  # it will not be answered
-                self._waiting.pop(_key((asked.get("params") or {}).get("requestId")), None)
+            elif asked.get("method") == "notifications/cancelled" and isinstance(asked.get("params"), dict):
+                self._waiting.pop(_key(asked["params"].get("requestId")), None)  # it will not be answered
         with contextlib.suppress(OSError):  # the copying ends too, and says so to everyone who waits
             self._connection.sendall(envelope)
 

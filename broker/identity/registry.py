@@ -11,9 +11,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from broker.errors import AgentExpired, AgentRetired, AgentSuspended, AgentUnregistered
 from broker.identity.workload import SpiffeId, WorkloadIdentity
 
-_SELECTOR = r"^unix:(uid:\d+|gid:\d+|user:\S+|group:\S+|path:/.+|sha256:[0-9a-f]{64})$"
+Selector = Annotated[
+    str,
+    Field(
+        pattern=r"^unix:(uid:\d+|gid:\d+|user:\S+|group:\S+|path:/.+|sha256:[0-9a-f]{64})$",
+        examples=["unix:uid:1000", "unix:user:agent", "unix:group:agents", "unix:path:/usr/bin/agent"],
+    ),
+]
 Status = Literal["active", "suspended", "retired"]
-Environment = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+Environment = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$", examples=["production"])]
 Words = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -36,7 +42,7 @@ class AgentDocument(BaseModel):
     deployment: Words = Field(description="Which deployment of it this is.")
     status: Status = "active"
     valid_until: datetime.datetime | None = Field(default=None, description="After this moment it may not call.")
-    selectors: Annotated[list[Annotated[str, Field(pattern=_SELECTOR)]], Field(max_length=16)] = Field(
+    selectors: Annotated[list[Selector], Field(max_length=16)] = Field(
         default_factory=list,
         description="What must all be true of a local process that calls through the agents' socket without a token.",
     )
@@ -54,7 +60,10 @@ class BundleSource(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     file: str | None = None
-    url: Annotated[str, Field(pattern=r"^https://[^/@\s]+(/\S*)?$")] | None = None
+    url: (
+        Annotated[str, Field(pattern=r"^https://[^/@\s]+(/\S*)?$", examples=["https://spire.example.com/bundle"])]
+        | None
+    ) = None
     certificate_authority: str | None = Field(default=None, description="PEM file to trust for the URL.")
     private_ranges: list[str] = Field(
         default_factory=list, description="Private address ranges that the URL may resolve to."
@@ -118,7 +127,11 @@ class Registry:
 
     def active(self, identity: WorkloadIdentity, now: datetime.datetime) -> Agent:
         """Return the agent that the identity is, if it may call now; raise `AgentBarred` otherwise."""
-        agent = self.agents.get(identity.spiffe_id)
+        return self.standing(identity.spiffe_id, now)
+
+    def standing(self, workload: str, now: datetime.datetime) -> Agent:
+        """Return the agent of a workload, if there is one and it may call now; raise `AgentBarred` otherwise."""
+        agent = self.agents.get(workload)
         if agent is None:
             raise AgentUnregistered
         if agent.status == "suspended":

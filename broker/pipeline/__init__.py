@@ -1,8 +1,19 @@
 """The policy enforcement point: one call, start to end."""
 
-from broker.pipeline.call import Pipeline
+from broker.pipeline.call import Pipeline, harmless
 from broker.pipeline.recorder import Recorder
 from broker.pipeline.request import Answer, Emit, Origin, Request, Transport, silent
 from broker.pipeline.service import service_of
 
-__all__ = ["Answer", "Emit", "Origin", "Pipeline", "Recorder", "Request", "Transport", "service_of", "silent"]
+__all__ = [
+    "Answer",
+    "Emit",
+    "Origin",
+    "Pipeline",
+    "Recorder",
+    "Request",
+    "Transport",
+    "harmless",
+    "service_of",
+    "silent",
+]

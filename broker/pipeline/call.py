@@ -80,8 +80,12 @@ class Pipeline:
             with self._slots.hold(agent.workload):
                 await story.begin()
 
-                # 7. Open the credential and execute, as one attempt; 8. release what may leave.
-                story.released(await self._attempt(documents, tool, request, story, emit))
+                # 7. Open the credential and execute, as one attempt.
+                result = await self._attempt(documents, tool, request, story, emit)
+
+                # 8. Release what may leave, to an agent that still may call.
+                self._documents.current.registry.active(request.identity, _now())
+                story.released(result)
         return Answer(story.call_id, story.text)
 
     async def _attempt(
@@ -97,12 +101,12 @@ class Pipeline:
             try:
                 result = await tool.tool.run(ToolCall(request.arguments, emit), session)
             except Refusal as refusal:
-                raise _harmless(refusal, credential.matcher) from None
+                raise harmless(refusal, credential.matcher) from None
             story.executed()
             return release(result, tool.tool.output_schema, credential.matcher, documents.broker.caps.result_bytes)
 
 
-def _harmless(refusal: Refusal, matcher: Matcher) -> Refusal:
+def harmless(refusal: Refusal, matcher: Matcher) -> Refusal:
     """Return the refusal, unless a connector has let the credential into its words."""
     words = f"{refusal.message} {refusal.detail}".encode("utf-8", "replace")
     return LeakBlocked(detail="a refusal held the credential of this call") if matcher.hits(words) else refusal

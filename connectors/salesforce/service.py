@@ -68,7 +68,13 @@ async def describe_object(session: Session, version: str, name: str) -> Any:
     """Fetch what the service says of one object."""
     if _OBJECT_NAME.fullmatch(name) is None:
         raise errors.UpstreamNotFound(f"{name!r} is no name of an object.")
-    described = await _ask(session, version, lambda salesforce: getattr(salesforce, name).describe())
+    try:
+        described = await _ask(session, version, lambda salesforce: getattr(salesforce, name).describe())
+    except errors.UpstreamNotFound as error:
+        raise errors.UpstreamNotFound(
+            f"Salesforce shows this account no object {name!r}; an administrator must look at 'resources'.",
+            detail=error.detail,
+        ) from None
     try:
         return pin_object(described)
     except ValueError as error:

@@ -66,7 +66,8 @@ def read_snapshot(pinned: Any) -> Snapshot:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "the whole of it"
-        raise ValueError(f"the snapshot is not one of Salesforce: {place}: {first['msg']}") from None
+        said = "is no name of Salesforce's" if first["type"] == "string_pattern_mismatch" else first["msg"]
+        raise ValueError(f"the snapshot is not one of Salesforce: {place}: {said}") from None
 
 
 def pin_object(described: Any) -> SnapshotObject:

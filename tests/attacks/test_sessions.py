@@ -1,8 +1,10 @@
 import contextlib
+import datetime
 import http.client
 import json
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,7 +14,7 @@ import requests
 
 from tests.conftest import Serve
 from tests.support.broker import ServedBroker, until
-from tests.support.clients import CALL_ID, Lines, request
+from tests.support.clients import CALL_ID, Lines, Wire, request
 from tests.support.documents import OTHER, agents_document
 from tests.support.notes import NotesService
 
@@ -25,7 +27,7 @@ INITIALIZE = {
 }
 INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
 LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
-WRITE = {"name": "notes_notes_write", "arguments": {"id": "session"}}
+WRITE: dict[str, Any] = {"name": "notes_notes_write", "arguments": {"id": "session"}}
 CALL = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": WRITE}
 
 
@@ -238,3 +240,60 @@ def test_only_the_suspended_agents_streams_are_cut(serve: Serve) -> None:
 
         assert list(own.rest()) == []
         assert "result" in others.ask("tools/list", proof={"token": broker.token(OTHER)})
+
+
+def test_a_running_call_is_cut_when_its_agent_is_suspended(serve: Serve, notes_service: NotesService) -> None:
+    """Project rule: cut an agent off in one second; the 2026-07-28 wire has no session to end, but a request."""
+    broker = serve()
+    with ThreadPoolExecutor(1) as pool, notes_service.holding():
+        running = pool.submit(Wire(broker).call, WRITE["name"], WRITE["arguments"])
+        notes_service.arrived.get(timeout=5)
+
+        broker.written.put("agents.yaml", agents_document(analyst="suspended"))
+
+        assert notes_service.left.wait(5)
+        answer = running.result(5)
+
+    assert (answer.status, answer.code) == (403, "cut")
+    until(lambda: broker.last_status() == "outcome_unknown")
+
+
+def test_an_agent_whose_time_has_come_keeps_nothing_open(serve: Serve) -> None:
+    """streams.py: what is open belongs to an agent that may call; a registration that has run out is none."""
+    broker = serve()
+    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=3)
+    text = agents_document().replace("status: active,", f"valid_until: {soon:%Y-%m-%dT%H:%M:%SZ},", 1)
+    broker.written.put("agents.yaml", text)
+    with contextlib.closing(SseStream(broker, broker.token())) as stream:
+        assert stream.next() == ""
+
+    assert Wire(broker).call(WRITE["name"], WRITE["arguments"]).code == "agent_expired"
+
+
+def test_one_agents_streams_leave_room_for_the_others(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Issue 2, MCP: what one agent holds open is capped, with a code, and is nobody else's trouble."""
+    monkeypatch.setattr("broker.app.doors._MOST_REQUESTS_OF_AN_AGENT", 3)
+    broker = serve()
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(contextlib.closing(SseStream(broker, broker.token())))
+
+        refused = requests.get(f"{broker.url}/sse", headers=headers(broker.token()), timeout=5)
+        others = SseStream(broker, broker.token(OTHER))
+        others.close()
+
+    assert (refused.status_code, refused.json()["error"]["data"]["code"]) == (429, "too_many_connections")
+    assert others.endpoint
+
+
+def test_one_agents_sessions_leave_room_for_the_others(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """lessons.md 5 and 18: a client that opens sessions and never ends them shuts nobody else out."""
+    monkeypatch.setattr("broker.doors.mcp.http._MOST_SESSIONS_OF_AN_AGENT", 3)
+    broker = serve()
+    for _ in range(3):
+        open_session(broker)
+
+    refused = requests.post(f"{broker.url}/mcp", headers=headers(broker.token()), json=INITIALIZE, timeout=5)
+
+    assert refused.status_code == 503
+    assert open_session(broker, broker.token(OTHER))

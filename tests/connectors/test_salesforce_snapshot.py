@@ -75,6 +75,17 @@ def test_an_object_whose_name_is_none_is_not_asked_for(org: Any, name: str) -> N
     assert refused.value.code in {"upstream_not_found", "upstream_malformed"}
 
 
+def test_an_object_that_the_service_does_not_have_is_named(org: Any) -> None:
+    """Several are described by one command: its operator must know which to mend."""
+    org.document = org.document.model_copy(update={"resources": {"accounts": "Account", "others": "Acount"}})
+
+    with pytest.raises(Refusal, match="'Acount'") as refused:
+        describe(org)
+
+    assert refused.value.code == "upstream_not_found"
+    assert str(refused.value.detail).startswith("HTTP 404")
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -156,8 +167,10 @@ def test_what_is_no_snapshot_is_refused_with_the_place(org: Any, snapshot: Any) 
     """architecture.md, The documents: tools change only when a person lets them, so a changed file is checked."""
     org.snapshot = snapshot
 
-    with pytest.raises(ValueError, match="the snapshot is not one of Salesforce"):
+    with pytest.raises(ValueError, match="the snapshot is not one of Salesforce") as refused:
         _ = org.tools
+
+    assert "pattern" not in str(refused.value)
 
 
 def test_a_document_without_a_snapshots_name_is_refused(org: Any) -> None:

@@ -145,9 +145,9 @@ def test_a_directory_that_is_not_there_is_one_mistake(tmp_path: Path, find: Find
 
 
 def test_a_file_that_cannot_be_read_hides_no_mistakes_and_makes_none(change: Change, directory: Path) -> None:
-    """Every mistake at once; what might be in the unreadable file is not called missing."""
-    (directory / "broker.yaml").write_text("a: [")
-    (directory / "domain.yaml").write_text("a: [")
+    """Every mistake at once; what an unreadable file mentions is not called missing."""
+    (directory / "broker.yaml").write_text("kind: Broker\na: [")
+    (directory / "domain.yaml").write_text("kind: TrustDomain\nmetadata: { name: prod }\na: [")
 
     found = change("policy.yaml", "agent: false", "agent: true")
 

@@ -1,9 +1,12 @@
 """The JSON Schemas for editors and the examples of policies/: true, because these tests hold them to the code."""
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jsonschema_rs
 import pytest
@@ -33,6 +36,24 @@ def test_a_schema_is_one(kind: str) -> None:
     """Editors refuse to work with what is no JSON Schema, without a word."""
     assert jsonschema_rs.meta.is_valid(schema(kind))
     assert schema(kind)["title"] == kind
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_every_pattern_has_examples_that_match_it(kind: str) -> None:
+    """A mistake is told by an example of what is right: a pattern is nothing to show to people."""
+    patterns = [node for node in _nodes(schema(kind)) if isinstance(node.get("pattern"), str)]
+
+    assert patterns
+    for node in patterns:
+        assert node.get("examples"), node
+        assert all(re.search(node["pattern"], example) for example in node["examples"]), node
+
+
+def _nodes(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+    for below in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _nodes(below)
 
 
 def test_the_examples_are_a_whole_set_without_mistakes() -> None:

@@ -235,6 +235,61 @@ def test_an_operator_whom_this_machine_does_not_know_is_a_warning(
     assert [warning.key for warning in snapshot.warnings] == ["spec.operators[0].user"]
 
 
+# --- Salesforce -------------------------------------------------------------------------------------------------------
+
+SALESFORCE = """\
+apiVersion: access.envisionai.dev/v1
+kind: Connector
+metadata: { name: salesforce }
+spec:
+  type: salesforce
+  url: https://example.my.salesforce.com
+  snapshot: salesforce.snapshot.json
+  resources: { accounts: OBJECT }
+"""
+STARTER = Path(__file__).parents[2] / "broker/starter/connectors/salesforce.snapshot.json"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"), [("Acount", ["; did you mean 'Account'?"]), ("Zebra", [""]), ("Account", [])]
+)
+def test_an_object_that_is_not_pinned_is_a_warning_that_names_the_nearest(
+    directory: Path, wanted: str, words: list[str]
+) -> None:
+    """Issue 2, What a user can do 3: the nearest right word; fetching a description of a mistyped object fails."""
+    (directory / "connector.yaml").write_text(SALESFORCE.replace("OBJECT", wanted))
+    (directory / "salesforce.snapshot.json").write_bytes(STARTER.read_bytes())
+
+    found = [warning for warning in load(directory).warnings if warning.file == "connector.yaml"]
+
+    assert [warning.key for warning in found] == ["spec.resources.accounts"] * len(words)
+    assert [warning.message.partition("snapshot salesforce'")[2] for warning in found] == words
+
+
+@pytest.mark.parametrize(
+    ("oauth", "revocation"),
+    [
+        ("{}", "https://login.salesforce.com/services/oauth2/revoke"),
+        ("{ token_endpoint: https://test.salesforce.com/t }", None),
+        ("{ revocation_endpoint: https://test.salesforce.com/r }", "https://test.salesforce.com/r"),
+        (
+            "{ token_endpoint: https://test.salesforce.com/t, revocation_endpoint: https://test.salesforce.com/r }",
+            "https://test.salesforce.com/r",
+        ),
+    ],
+)
+def test_a_token_of_another_authorisation_server_is_not_sent_to_the_connectors_own(
+    directory: Path, oauth: str, revocation: str | None
+) -> None:
+    """RFC 7009 §2: a token is revoked where it was issued; a live one is shown to nobody else."""
+    (directory / "connector.yaml").write_text(SALESFORCE.replace("OBJECT", "Account") + f"  oauth: {oauth}\n")
+
+    connection = load(directory).connections["salesforce"]
+
+    assert connection.revocation_endpoint == revocation
+    assert connection.audience == "https://login.salesforce.com"
+
+
 # --- Connectors -------------------------------------------------------------------------------------------------------
 
 

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -159,16 +161,39 @@ def test_a_mistake_is_told_of_once(watch: Watch) -> None:
     assert len(watched.refused) == 1
 
 
-def test_taking_a_mistake_back_brings_the_set_in_force_back_to_peace(watch: Watch) -> None:
-    """Nothing new is in force, and nothing is wrong any more."""
+def test_taking_a_mistake_back_brings_the_set_in_force_back_to_peace(
+    watch: Watch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing new is in force, and nothing is wrong any more; whoever reads the log is told so, once."""
+    caplog.set_level(logging.INFO, "broker.documents")
 
     async def scenario(watched: Watched) -> None:
         edit(watched.directory / "policy.yaml", "salesforce.accounts", "salesforce.acounts")
         await watched.until(lambda: bool(watched.refused))
         edit(watched.directory / "policy.yaml", "salesforce.acounts", "salesforce.accounts")
         await watched.until(lambda: watched.documents.last_problem is None)
+        (watched.directory / "policy.yaml").touch()
+        await watched.looks()
 
     assert watch(scenario).loaded == []
+    assert [record.message for record in caplog.records] == ["the documents on disk are in force again"]
+
+
+def test_a_mistake_that_is_mended_otherwise_is_not_told_of_as_what_was_in_force(
+    watch: Watch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What comes into force is told of by whoever puts it on record."""
+    caplog.set_level(logging.INFO, "broker.documents")
+
+    async def scenario(watched: Watched) -> None:
+        edit(watched.directory / "policy.yaml", "salesforce.accounts", "salesforce.acounts")
+        await watched.until(lambda: bool(watched.refused))
+        edit(watched.directory / "policy.yaml", "salesforce.acounts", "salesforce.contacts")
+        await watched.until(lambda: bool(watched.loaded))
+
+    watch(scenario)
+
+    assert caplog.records == []
 
 
 def test_a_file_that_a_refused_set_waits_for_is_noticed(watch: Watch) -> None:
@@ -306,3 +331,47 @@ def test_a_policy_that_is_emptied_is_a_mistake_and_not_a_permit(watch: Watch) ->
         assert watched.documents.current is before
 
     assert [problem.file for problem in watch(scenario).refused[-1].problems] == ["policy.yaml"]
+
+
+def test_a_set_that_is_being_written_is_not_begun_with(
+    directory: Path, find: FindConnector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """architecture.md, The documents: never half a checkout, at the start neither."""
+    policy = next(path for path in directory.rglob("*.yaml") if "kind: AgentPolicy" in path.read_text())
+    text, written = policy.read_text(), [0]
+    policy.unlink()
+    monkeypatch.setattr(watching, "_SETTLE", 0)
+
+    def read_again(*arguments: Any) -> Any:
+        written[0] += 1
+        policy.write_text(text)
+        return files.digests(*arguments)
+
+    monkeypatch.setattr(watching, "digests", read_again)
+    snapshot = asyncio.run(watching.load_settled(directory, find))
+
+    assert written == [2]
+    assert snapshot.policies_of(AGENT).mentions("salesforce.accounts")
+
+
+def test_a_set_that_never_settles_is_not_begun_with(
+    directory: Path, find: FindConnector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start that waits for ever tells nobody why."""
+    monkeypatch.setattr(watching, "_SETTLE", 0)
+    monkeypatch.setattr(watching, "digests", lambda *_: {})
+
+    with pytest.raises(Invalid) as refused:
+        asyncio.run(watching.load_settled(directory, find))
+
+    assert "do not stop changing" in refused.value.problems[0].message
+
+
+def test_a_file_that_two_documents_name_is_the_same_for_both(tmp_path: Path) -> None:
+    """files.py: read once in a load, so that the digest is that of what was read."""
+    (tmp_path / "ca.pem").write_bytes(b"one")
+    found = files.SetFiles(tmp_path)
+    first = found.named("a.yaml", "ca.pem")
+    (tmp_path / "ca.pem").write_bytes(b"two")
+
+    assert first == found.named("b.yaml", "ca.pem") == b"one"

@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 import pytest
 
+from broker.errors import UpstreamRejected
 from broker.identity import Peer
 from tests.conftest import Serve
 from tests.support.broker import ServedBroker, locked, private_key
@@ -152,14 +153,17 @@ def test_a_test_that_fails_is_recorded_too(broker: ServedBroker) -> None:
     assert "SESAME" not in repr(broker.records()) + repr(refusal.detail)
 
 
+@pytest.mark.parametrize("refuses", [False, True])
 @pytest.mark.parametrize(
     ("part", "path"), [("probes", "/v1/grants/notes/test"), ("describes", "/v1/connectors/notes/snapshot")]
 )
-def test_operators_see_no_credential_either(serve: Serve, part: str, path: str) -> None:
+def test_operators_see_no_credential_either(serve: Serve, part: str, path: str, *, refuses: bool) -> None:
     """credentials.md B6: what a service echoes reaches neither an operator's screen nor a snapshot agents will read."""
 
     async def leak(session: Any, _document: Any) -> Any:
         await session.call("GET", "/notes/first")
+        if refuses:
+            raise UpstreamRejected(detail=f"the service said: {TOKEN}")
         return {"label": f"it is {TOKEN}"}
 
     broker = serve(snapshot="notes.json")

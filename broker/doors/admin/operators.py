@@ -22,7 +22,7 @@ from broker.errors import (
     OperatorUnknown,
     Refusal,
 )
-from broker.pipeline import Recorder, service_of
+from broker.pipeline import Recorder, harmless, service_of
 from broker.vault import Opened, Vault
 
 _LARGEST_BODY = 1 << 20
@@ -107,8 +107,9 @@ class Operators:
                 yield call
                 code = None
             except Refusal as refusal:
-                code = refusal.code
-                raise
+                shown = harmless(refusal, credential.matcher)
+                code = shown.code
+                raise shown from None
             finally:
                 used = {"credential": credential.record(), "outcome": {"code": code}}
                 await self.recorder.note(kind, actor=actor, connector=connection.name, **call.facts, **used)

@@ -7,29 +7,36 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import mcp_types as types
-from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser, AuthorizationContext
 from mcp.server.auth.provider import AccessToken
+from mcp.server.streamable_http import StreamableHTTPServerTransport
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from broker.doors.entrance import Entrance
+from broker.doors.entrance import Caller, Entrance
 from broker.doors.mcp.refusals import NOT_ADMITTED
 from broker.doors.mcp.sse import SseDoor
-from broker.doors.mcp.streams import Barred
-from broker.errors import AgentBarred, ProofMalformed, Refusal, Unauthenticated
+from broker.doors.mcp.streams import Barred, OpenStreams
+from broker.errors import AgentBarred, Cut, ProofMalformed, Refusal, TooManyConnections, Unauthenticated
 from broker.identity import Proof
 from broker.pipeline import Transport
 
+_MOST_SESSIONS_OF_AN_AGENT = 256
 METADATA_PATH = "/.well-known/oauth-protected-resource"  # RFC 9728 §3
 
 
 class Sessions(StreamableHTTPSessionManager):
-    """The SDK's sessions of the handshake revisions, bound to their principal; they can be ended by agent."""
+    """The SDK's sessions of the handshake revisions, bound to their principal, counted and ended by agent."""
+
+    def _admit_session(self, requestor: AuthorizationContext | None) -> StreamableHTTPServerTransport | None:
+        if sum(owner == requestor for owner in self._session_owners.values()) >= _MOST_SESSIONS_OF_AN_AGENT:
+            return None  # as at the limit for all
+        return super()._admit_session(requestor)
 
     async def cut(self, barred: Barred) -> None:
         """End the sessions of barred agents."""
@@ -45,8 +52,12 @@ def agents_app(
     security: TransportSecuritySettings,
     audience: str,
     ready: Callable[[], Mapping[str, Any] | None],
+    streams: OpenStreams,
 ) -> ASGIApp:
-    """Return everything that agents reach over HTTP. `ready` returns None, or what keeps the broker from serving."""
+    """Return everything that agents reach over HTTP. `ready` returns None, or what keeps the broker from serving.
+
+    Every request is among `streams` as long as it is open.
+    """
     metadata = {"resource": audience, "bearer_methods_supported": ["header"], "resource_name": "Agent Access Manager"}
     metadata_paths = {METADATA_PATH + path for path in ("", "/mcp", "/sse", urlsplit(audience).path.rstrip("/"))}
 
@@ -65,9 +76,9 @@ def agents_app(
 
     app = Starlette(
         routes=[
-            Route("/mcp", admitted(streamable.handle_request, "streamable-http")),
+            Route("/mcp", admitted(Open(streamable.handle_request, streams).serve, "streamable-http")),
             Route("/sse", admitted(sse.open, "sse"), methods=["GET"]),
-            Mount("/messages/", admitted(sse.post, "sse")),
+            Mount("/messages/", admitted(Open(sse.post, streams).serve, "sse")),
             *(Route(path, protected_resource) for path in sorted(metadata_paths)),
             Route("/healthz", health),
             Route("/readyz", readiness),
@@ -95,7 +106,11 @@ class Admitted:
     """Lets a request through once its bearer token has proved an agent that may call; 401 or 403 otherwise."""
 
     def __init__(
-        self, app: Callable[[Scope, Receive, Send], Any], entrance: Entrance, transport: Transport, challenge: str
+        self,
+        app: Callable[[Scope, Receive, Send], Any],
+        entrance: Entrance,
+        transport: Transport,
+        challenge: str,
     ) -> None:
         self._app = app
         self._entrance = entrance
@@ -114,7 +129,10 @@ class Admitted:
         else:
             scope["user"] = _principal(caller.identity.spiffe_id, caller.identity.trust_domain)
             scope["aam.caller"] = caller
-            await self._app(scope, receive, send)
+            try:
+                await self._app(scope, receive, send)
+            except TooManyConnections as refusal:
+                await _error(refusal, 429)(scope, receive, send)
 
     def _unauthorized(self, refusal: Unauthenticated) -> Response:
         """RFC 6750 §3.1: without a token, no error code."""
@@ -124,6 +142,32 @@ class Admitted:
         response = _error(refusal, 401)
         response.headers["WWW-Authenticate"] = challenge
         return response
+
+
+class Open:
+    """Keeps a request among the open streams until it is answered, or its agent may no longer call."""
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Any], streams: OpenStreams) -> None:
+        self._app = app
+        self._streams = streams
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve an admitted request. An answer that is cut ends as HTTP wants it to."""
+        begun = ended = False
+
+        async def sending(message: Message) -> None:
+            nonlocal begun, ended
+            begun = True
+            ended = message["type"] == "http.response.body" and not message.get("more_body", False)
+            await send(message)
+
+        caller: Caller = scope["aam.caller"]
+        with self._streams.opened(caller.identity.spiffe_id) as stream:
+            await self._app(scope, receive, sending)
+        if stream.scope.cancelled_caught and not begun:
+            await _error(Cut(), 403)(scope, receive, send)
+        elif stream.scope.cancelled_caught and not ended:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _bearer(scope: Scope) -> str | None:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 
 import anyio
 
+from broker.errors import TooManyConnections
+
 Barred = Callable[[str], bool]
 """Tells of a workload whether its agent may no longer call."""
 
@@ -23,17 +25,20 @@ class Stream:
 
 
 class OpenStreams:
-    """The open streams of one transport."""
+    """Open streams, each of which can be ended; of one identity, as many as `most_of_one`."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_of_one: int | None = None) -> None:
         self._open: set[Stream] = set()
+        self._most_of_one = most_of_one
 
     def __len__(self) -> int:
         return len(self._open)
 
     @contextlib.contextmanager
     def opened(self, owner: str | None = None) -> Iterator[Stream]:
-        """Keep a stream while inside, which is left when the stream is cut."""
+        """Keep a stream while inside, which is left when the stream is cut; raise `TooManyConnections`."""
+        if owner is not None:
+            self.check(owner)
         stream = Stream()
         stream.owner = owner
         self._open.add(stream)
@@ -42,6 +47,11 @@ class OpenStreams:
                 yield stream
         finally:
             self._open.discard(stream)
+
+    def check(self, owner: str) -> None:
+        """Return if the identity may have one more stream; raise `TooManyConnections` otherwise."""
+        if self._most_of_one is not None and sum(one.owner == owner for one in self._open) >= self._most_of_one:
+            raise TooManyConnections
 
     def cut(self, barred: Barred) -> None:
         """End every stream of a barred agent, and those that belong to nobody yet if everyone is barred."""

@@ -36,6 +36,7 @@ def status(parts: Parts) -> Mapping[str, Any]:
         "trail": {"log": parts.store.trail.log, "records": head.size, "root": head.root().hex()},
         "agents": len(documents.registry.agents),
         "tools": sum(1 for _ in documents.catalog),
+        "tools_built": sum(tool.tool.run is not None for tool in documents.catalog),
         "connectors": sorted(documents.connections),
         "grants": {grant.connector: grant.status for grant in parts.vault.grants() if grant.status != "revoked"},
         "trust_domains": {

@@ -4,8 +4,8 @@ import dataclasses
 
 import typer
 
-from broker.cli.daemon import HERE, Documents
-from broker.cli.output import PROBLEM, AsJson, console, plain, print_json
+from broker.cli.daemon import HERE, Directory, Documents, documents_directory
+from broker.cli.output import PROBLEM, AsJson, console, counted, counted_tools, plain, print_json
 from broker.documents import Invalid, Problem, load
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -13,7 +13,9 @@ app = typer.Typer(pretty_exceptions_enable=False)
 
 @app.command(epilog="Example: aam check ./access")
 def check(
-    directory: Documents = HERE,
+    context: typer.Context,
+    documents: Documents = None,
+    directory: Directory = HERE,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -21,11 +23,12 @@ def check(
     found: list[Problem]
     summary = ""
     try:
-        snapshot = load(directory)
+        snapshot = load(documents_directory(context, documents, directory))
         found = list(snapshot.warnings)
         summary = (
-            f"{len(snapshot.files)} files: {len(snapshot.registry.agents)} agents, {len(snapshot.connections)} "
-            f"connectors, {sum(1 for _ in snapshot.catalog)} tools; digest {snapshot.digest[:12]}"
+            f"{counted(len(snapshot.files), 'file')}: {counted(len(snapshot.registry.agents), 'agent')}, "
+            f"{counted(len(snapshot.connections), 'connector')}, {counted_tools(snapshot.catalog)}; "
+            f"digest {snapshot.digest[:12]}"
         )
     except Invalid as invalid:
         found = [*invalid.problems, *invalid.warnings]
@@ -34,10 +37,10 @@ def check(
         print_json({"ok": not mistakes, "problems": [dataclasses.asdict(problem) for problem in found]})
     else:
         for problem in found:
-            colour = "red" if problem.severity == "error" else "yellow"
+            word, colour = ("mistake", "red") if problem.severity == "error" else ("warning", "yellow")
             where = f"{problem.file}:{problem.line}"
             key = f" [bold]{plain(problem.key)}[/bold]:" if problem.key else ""
-            console.print(f"[{colour}]{problem.severity}[/{colour}] {plain(where)}{key} {plain(problem.message)}")
-        count = f"{len(mistakes)} mistake{'s' * (len(mistakes) != 1)}"
+            console.print(f"[{colour}]{word}[/{colour}] {plain(where)}{key} {plain(problem.message)}")
+        count = counted(len(mistakes), "mistake")
         console.print(f"[red]{count}[/red]" if mistakes else f"[green]fine[/green]: {plain(summary)}")
     raise typer.Exit(PROBLEM if mistakes else 0)

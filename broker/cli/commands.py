@@ -1,14 +1,18 @@
 """The table of commands; each command's module is loaded when the command is used."""
 
+import contextlib
 import importlib
 import io
 import os
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup
+
+import broker
+from broker.cli.output import PROBLEM, READER_LEFT, plain, problems
 
 # name -> (module, what it does); in the order in which a newcomer needs them
 COMMANDS = {
@@ -48,7 +52,16 @@ class CommandsByName(TyperGroup):
             return self.commands.get(cmd_name)
         command = typer.main.get_command(importlib.import_module(f"broker.cli.{COMMANDS[cmd_name][0]}").app)
         command.name = cmd_name
+        # typer offers to install shell completion for each of them, as if it were a program of its own
+        command.params = [one for one in command.params if one.name not in {"install_completion", "show_completion"}]
         return command
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command. Whoever stops reading it does not make a 1 of its status, as typer would."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            sys.exit(READER_LEFT)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands from the table."""
@@ -66,14 +79,26 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's own signature
+    if wanted:
+        typer.echo(f"aam {broker.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """Agent Access Manager: agents get tools, never credentials."""
 
 
 def run() -> None:
     """Run the command line; whoever stops reading our output early, as `head` does, ends it without a word."""
-    sys.stdout, sys.stderr = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()  # started with them closed
+    # a service manager may have started it with them closed
+    sys.stdout, sys.stderr = (stream or io.TextIOWrapper(io.BytesIO()) for stream in (sys.stdout, sys.stderr))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that has no '✓' still gets the sentence
@@ -83,5 +108,15 @@ def run() -> None:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python's own last flush has a reader
-        sys.exit(1)
+        _drop_output()
+        sys.exit(READER_LEFT)
+    except OSError as error:
+        _drop_output()
+        problems.print(f"[red]{plain(error.strerror or error)}[/red]: the command could not say all that it had to.")
+        sys.exit(PROBLEM)
+
+
+def _drop_output() -> None:
+    """Send what is still to be written nowhere, so that Python's own last flush does not fail too."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,7 +10,7 @@ import typer
 
 from broker.cli.daemon import HERE, Directory
 from broker.cli.init import DEVELOPMENT_KEY
-from broker.cli.output import PROBLEM, AsJson, fail, plain, print_json, problems, stop
+from broker.cli.output import PROBLEM, AsJson, fail, is_taken, plain, print_json, problems, stop
 from broker.documents import Invalid, Snapshot, load
 from broker.documents.words import nearest
 from broker.identity import Agent, SpiffeId
@@ -96,6 +96,8 @@ def _keep_fresh(domain: DevelopmentTrustDomain, agent: Agent, audience: str, sec
 def _write(path: Path, text: str, *, as_json: bool) -> None:
     """Replace the file whole, so that whoever reads it meanwhile reads the old token or the new one."""
     try:
+        if is_taken(path):
+            stop(f"The token cannot be written to {path}: it is there and is no regular file.", as_json=as_json)
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # for its owner only
         with os.fdopen(descriptor, "w") as file:
             file.write(text + "\n")

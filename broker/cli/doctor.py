@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import typer
 
-from broker.cli.daemon import HERE, Documents
+from broker.cli.daemon import HERE, Directory, Documents, documents_directory
 from broker.cli.examine import examine
 from broker.cli.output import PROBLEM, AsJson, console, plain, print_json
 
@@ -14,9 +14,11 @@ _COLOURS = {"fine": "green", "warning": "yellow", "wrong": "red"}
 
 
 @app.command(epilog="Example: aam doctor ./access")
-def doctor(directory: Documents = HERE, *, as_json: AsJson = False) -> None:
+def doctor(
+    context: typer.Context, documents: Documents = None, directory: Directory = HERE, *, as_json: AsJson = False
+) -> None:
     """Find what keeps the broker from working: documents, keys, clock, TLS, sockets, store, connectors, grants."""
-    findings = list(examine(directory))
+    findings = list(examine(documents_directory(context, documents, directory)))
     wrong = any(finding.state == "wrong" for finding in findings)
     if as_json:
         print_json({"ok": not wrong, "findings": [asdict(finding) for finding in findings]})

@@ -3,7 +3,6 @@
 import datetime
 import ipaddress
 import os
-import ssl
 import stat
 import time
 from collections.abc import Iterator
@@ -14,14 +13,18 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 
-from broker.cli.daemon import Daemon, agents_socket, operators_socket, quoted
+from broker.app.listeners import http_socket, tls_context
+from broker.cli.daemon import Daemon, ListenerUntrusted, agents_socket, operators_socket, quoted
+from broker.cli.output import counted
 from broker.documents import Invalid, Snapshot, load
-from broker.errors import DaemonUnreachable, Refusal
+from broker.errors import DaemonUnreachable, ListenerRefused, Refusal
 from broker.identity import SpiffeId
 from broker.vault import read_key
 
 _SOON = 14 * 86400  # seconds before a certificate's end that are worth a warning
 _BUILT = 1_790_000_000  # a clock before this (September 2026) is wrong
+_SQLITE = b"SQLite format 3\0"
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +44,12 @@ def examine(directory: Path) -> Iterator[Finding]:
     try:
         snapshot = load(directory)
     except Invalid as invalid:
-        count = len(invalid.problems)
-        said = f"{count} mistake{'s' * (count != 1)}, the first: {invalid.problems[0]}"
+        said = f"{counted(len(invalid.problems), 'mistake')}, the first: {invalid.problems[0]}"
         yield Finding("documents", "wrong", said, f"aam check {directory}")
     if snapshot is not None:
-        warnings = f", {len(snapshot.warnings)} warnings" if snapshot.warnings else ""
-        yield Finding("documents", "fine", f"{len(snapshot.files)} files, digest {snapshot.digest[:12]}{warnings}")
+        warnings = f", {counted(len(snapshot.warnings), 'warning')}" if snapshot.warnings else ""
+        files = counted(len(snapshot.files), "file")
+        yield Finding("documents", "fine", f"{files}, digest {snapshot.digest[:12]}{warnings}")
         yield _key(snapshot)
         yield from _tls(snapshot)
         yield from _trust(snapshot)
@@ -71,7 +74,7 @@ def _key(snapshot: Snapshot) -> Finding:
     try:
         key = read_key(source.source, where)
     except Refusal as refusal:
-        return Finding("vault key", "wrong", refusal.message, "put the key where the Broker document says it is")
+        return Finding("vault key", "wrong", refusal.message, _mend_key(source.source, Path(where)))
     if source.source == "environment":
         return Finding(
             "vault key",
@@ -82,18 +85,27 @@ def _key(snapshot: Snapshot) -> Finding:
     return Finding("vault key", "fine", f"key {key.key_id} from {source.source}")
 
 
+def _mend_key(source: str, path: Path) -> str:
+    if source == "file" and path.is_file():
+        if path.stat().st_mode & _OTHERS:
+            return f"chmod 600 {path}"
+        return "32 random bytes in base64 are expected; restore the key from its backup: no other opens the grants"
+    return "put the key where the Broker document says it is"
+
+
 def _tls(snapshot: Snapshot) -> Iterator[Finding]:
     tls = snapshot.broker.listen.tls
     if tls is None:
         return
     file, key = snapshot.base / tls.certificate, snapshot.base / tls.key
     try:
-        # an empty passphrase: a broker has nobody to ask for one
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(file, key, password="")
+        tls_context(file, key)
         certificate = x509.load_pem_x509_certificate(file.read_bytes())
     except (OSError, ValueError) as error:
-        said = f"{file.name} and {key.name} do not load: {error}"
-        yield Finding("TLS", "wrong", said, "both must be PEM, belong to each other, and need no passphrase")
+        yield Finding("TLS", "wrong", f"{file} cannot be read: {error}", "a certificate chain in PEM form is expected")
+        return
+    except ListenerRefused as refusal:
+        yield Finding("TLS", "wrong", refusal.message, "mend the files, or what the Broker document says of them")
         return
     yield _lifetime(certificate)
     host = urlsplit(snapshot.broker.audience).hostname or ""
@@ -104,7 +116,7 @@ def _tls(snapshot: Snapshot) -> Iterator[Finding]:
             f"the certificate is not for {host}, which agents call",
             "get one that is, or mend the Broker document's audience",
         )
-    if key.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if key.stat().st_mode & _OTHERS:
         yield Finding("TLS key", "warning", "others may read the private key", f"chmod 600 {key}")
 
 
@@ -155,15 +167,18 @@ def _snapshots(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _daemon(directory: Path, snapshot: Snapshot | None) -> Iterator[Finding]:
-    daemon = Daemon(directory)
     try:
+        daemon = Daemon(directory)
         status = daemon.get("/v1/status")
+    except ListenerUntrusted as refusal:
+        yield Finding("broker", "wrong", refusal.message, "find out what it is; the broker's user owns its documents")
+        return
     except DaemonUnreachable as refusal:
         yield Finding("broker", "wrong", refusal.message, f"aam serve {directory}")
         yield from _leftovers(directory, snapshot)
         return
     except Refusal as refusal:
-        yield Finding("broker", "wrong", refusal.message, "run this as an operator")
+        yield Finding("broker", "wrong", refusal.message, _MEND.get(refusal.code, "run this as an operator"))
         return
     yield Finding("broker", "fine", f"{status['version']}, process {status['pid']}")
     yield _sockets(directory)
@@ -190,6 +205,25 @@ def _leftovers(directory: Path, snapshot: Snapshot | None) -> Iterator[Finding]:
     store = snapshot.base / snapshot.broker.store
     if store.exists() and not os.access(store, os.W_OK):
         yield Finding("store", "wrong", f"{store} cannot be written", "run the broker as the store's owner")
+    elif store.exists() and not _may_be_a_store(store):
+        yield Finding("store", "wrong", f"{store} is no database", "restore it from a backup, or move it away")
+    yield from _listener(snapshot)
+
+
+def _may_be_a_store(path: Path) -> bool:
+    """Look at its first bytes without opening it as a database; an empty file becomes one."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_SQLITE)) in {b"", _SQLITE}
+
+
+def _listener(snapshot: Snapshot) -> Iterator[Finding]:
+    """Open the agents' HTTP listener as the broker does, and close it at once."""
+    try:
+        http_socket(snapshot.broker, tls=snapshot.broker.listen.tls is not None).close()
+    except ListenerRefused as refusal:
+        yield Finding("listener", "wrong", refusal.message, "change listen.http, or end what listens there already")
 
 
 def _sockets(directory: Path) -> Finding:
@@ -249,6 +283,7 @@ def _grant(name: str, status: str | None, daemon: Daemon) -> Finding:
 _LOOK = "check the account at the service; revoke the grant and add it again"
 _LATER = "look at the service's own status page; try again later"
 _MEND = {
+    "documents_invalid": "name the directory of one set of documents",
     "upstream_unreachable": "check the connector's url, name resolution, certificate authority and the way out",
     "upstream_timeout": "check the way to the service, or raise limits.total_seconds in the connector",
     "upstream_redirected": "give the connector the url that the service redirects to",

@@ -7,6 +7,7 @@ from broker.cli.output import console, plain
 
 Record = dict[str, Any]
 
+_KIND = len("authentication_refused")  # the longest
 _NARROW = 120  # columns of a terminal on which a record's whole date has no room
 
 
@@ -24,7 +25,7 @@ class RecordLines:
                 console.print(f"[dim]call {plain(record['call_id'])}[/dim]")
             self._call = record.get("call_id")
             when = f"[dim]{plain(record['time'][start:])}[/dim]"
-            console.print(f"{record['seq']:>6}  {when}  {plain(record['kind']):<10} {plain(_said(record))}")
+            console.print(f"{record['seq']:>6}  {when}  {plain(record['kind']):<{_KIND}} {plain(_said(record))}")
 
 
 def print_whole(record: Record) -> None:

@@ -1,5 +1,6 @@
 """`aam serve`."""
 
+import ipaddress
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,17 +10,19 @@ import typer
 
 from broker.app import Options, Serving, serve
 from broker.app.logs import set_up_logging
-from broker.cli.daemon import HERE, Documents
-from broker.cli.output import AsJson, console, fail, plain, print_json, problems
+from broker.cli.daemon import HERE, Directory, Documents, documents_directory
+from broker.cli.output import AsJson, console, counted, counted_tools, fail, plain, print_json, problems
 from broker.documents import Invalid
-from broker.errors import AuditUnavailable, CannotStart
+from broker.errors import AuditUnavailable, CannotStart, DocumentsInvalid
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
 
 @app.command("serve", epilog="Example: aam serve ./access --development")
 def serve_command(
-    directory: Documents = HERE,
+    context: typer.Context,
+    documents: Documents = None,
+    directory: Directory = HERE,
     *,
     development: Annotated[
         bool, typer.Option("--development", help="Let agents of development trust domains in.")
@@ -29,8 +32,8 @@ def serve_command(
     as_json: AsJson = False,
 ) -> None:
     """Run the broker until SIGTERM or Ctrl-C; then running calls end and new ones are refused."""
+    options = Options(documents_directory(context, documents, directory), development, tls_cert, tls_key)
     set_up_logging()
-    options = Options(directory, development, tls_cert, tls_key)
     try:
         anyio.run(
             serve,
@@ -41,33 +44,33 @@ def serve_command(
     except Invalid as invalid:
         for problem in invalid.problems:
             problems.print(f"[red]mistake[/red] {plain(problem)}")
-        fail(invalid, as_json=as_json)
+        fail(invalid if as_json else DocumentsInvalid(invalid.message), as_json=as_json)
     except (CannotStart, AuditUnavailable) as refusal:
         fail(refusal, as_json=as_json)
 
 
 def _print(serving: Serving) -> None:
     documents = serving.documents
-    counts = f"{len(documents.registry.agents)} agents, {sum(1 for _ in documents.catalog)} tools"
+    counts = f"{counted(len(documents.registry.agents), 'agent')}, {counted_tools(documents.catalog)}"
     console.print("[bold]Agent Access Manager[/bold] is serving.\n")
     for name, value in (
-        ("agents, HTTP", f"{serving.http}/mcp   {serving.http}/sse"),
+        ("agents, HTTP", f"{_url(serving)}/mcp   {_url(serving)}/sse"),
         ("agents, stdio", f"aam stdio --socket {serving.agents_socket}"),
         ("operators", f"aam status --dir {documents.directory}   ({serving.operators_socket})"),
-        ("documents", f"{len(documents.files)} files: {counts}; digest {documents.digest[:12]}"),
+        ("documents", f"{counted(len(documents.files), 'file')}: {counts}; digest {documents.digest[:12]}"),
         (
             "connectors",
             ", ".join(f"{name} (grant: {serving.grants.get(name, 'none')})" for name in documents.connections),
         ),
-        ("trail", f"{documents.broker.log}, {serving.records} records"),
+        ("trail", f"{documents.broker.log}, {counted(serving.records, 'record')}"),
     ):
         console.print(f"  [dim]{name:<14}[/dim] {plain(value)}")
     for warning in documents.warnings:
         console.print(f"  [yellow]warning[/yellow]        {plain(warning)}")
     if serving.unfinished:
         console.print(
-            f"  [yellow]unfinished[/yellow]     {len(serving.unfinished)} calls were cut off when it last ended; "
-            "their outcome is unknown: aam trail tail --status outcome_unknown"
+            f"  [yellow]unfinished[/yellow]     {counted(len(serving.unfinished), 'call')} cut off when it last ended, "
+            "outcome unknown: aam trail tail --status outcome_unknown"
         )
     domains = [name for name, domain in documents.trust_domains.items() if domain.development]
     if domains and serving.development:
@@ -83,10 +86,17 @@ def _print(serving: Serving) -> None:
     sys.stdout.flush()
 
 
+def _url(serving: Serving) -> str:
+    """Return where agents reach it: nobody can call a wildcard address, so its audience must say."""
+    broker = serving.documents.broker
+    listens_on = ipaddress.ip_address(broker.listen.http.rpartition(":")[0].strip("[]"))
+    return broker.audience.removesuffix("/mcp") if listens_on.is_unspecified else serving.http
+
+
 def _print_json(serving: Serving) -> None:
     print_json(
         {
-            "http": serving.http,
+            "http": _url(serving),
             "agents_socket": str(serving.agents_socket),
             "operators_socket": str(serving.operators_socket),
             "documents": serving.documents.digest,

@@ -5,7 +5,7 @@ from typing import Any
 import typer
 
 from broker.cli.daemon import HERE, Daemon, Directory
-from broker.cli.output import PROBLEM, AsJson, console, fail, plain, print_json
+from broker.cli.output import PROBLEM, AsJson, console, counted, fail, plain, print_json
 from broker.errors import Refusal
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -26,19 +26,20 @@ def status(directory: Directory = HERE, *, as_json: AsJson = False) -> None:
 
 
 def _print(found: dict[str, Any]) -> None:
-    trouble = found["trouble"]
+    trouble, trail = found["trouble"], found["trail"]
+    built = f" ({found['tools_built']} built)" if "tools_built" in found else ""
     rows = {
         "broker": f"{found['version']}, process {found['pid']}, up {found['uptime_seconds']} s",
         "calls running": found["running_calls"],
         "documents": f"{found['documents']['directory']}, digest {found['documents']['digest'][:12]}",
-        "agents, tools": f"{found['agents']} agents, {found['tools']} tools",
+        "agents, tools": f"{counted(found['agents'], 'agent')}, {counted(found['tools'], 'tool')}{built}",
         "grants": ", ".join(f"{name}: {state}" for name, state in found["grants"].items()) or "none",
         "trust domains": ", ".join(
             f"{name} ({domain['environment']}{', development' if domain['development'] else ''}, "
-            f"{domain['keys'] or 'no'} keys)"
+            f"{counted(domain['keys'] or 0, 'key')})"
             for name, domain in found["trust_domains"].items()
         ),
-        "trail": f"{found['trail']['log']}, {found['trail']['records']} records, root {found['trail']['root'][:16]}…",
+        "trail": f"{trail['log']}, {counted(trail['records'], 'record')}, root {trail['root'][:16]}…",
         "unfinished calls": len(found["unfinished_calls_found_at_start"]),
     }
     state = f"[red]{plain(trouble['status'])}[/red]" if trouble else "[green]serving[/green]"

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from broker.cli.daemon import HERE, Daemon, Directory
-from broker.cli.output import AsJson, fail, print_json, print_table
-from broker.errors import Refusal
+from broker.cli.output import AsJson, fail, nearest, print_json, print_table
+from broker.errors import NotFound, Refusal
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -20,7 +20,11 @@ def tools(
 ) -> None:
     """List every tool on the resources that an agent's policies mention, and what becomes of a call to it."""
     try:
-        found = Daemon(directory).get("/v1/tools", **{"as": agent})
+        daemon = Daemon(directory)
+        agents = daemon.get("/v1/agents")
+        if not any(agent in {one["name"], one["workload"]} for one in agents):
+            raise NotFound(f"There is no agent {agent!r}{nearest(agent, [one['name'] for one in agents])}")
+        found = daemon.get("/v1/tools", **{"as": agent})
     except Refusal as refusal:
         fail(refusal, as_json=as_json)
     if as_json:

@@ -6,14 +6,27 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import typer
 from rich.progress import Progress
 
 from broker.audit import Report, Statement, read_export, verify
 from broker.cli.daemon import HERE, Daemon, Directory, quoted
-from broker.cli.output import PROBLEM, AsJson, as_json_text, console, fail, plain, print_json, problems, stop
+from broker.cli.output import (
+    PROBLEM,
+    AsJson,
+    as_json_text,
+    console,
+    counted,
+    fail,
+    is_taken,
+    nearest,
+    plain,
+    print_json,
+    problems,
+    stop,
+)
 from broker.cli.records import RecordLines, print_whole
 from broker.errors import Refusal
 
@@ -26,6 +39,8 @@ app = typer.Typer(
 
 _FOLLOW_SECONDS = 0.5
 _MOST_RECORDS = 1000  # that the broker gives at once
+_STATUSES = ("released", "refused", "failed", "withheld", "cancelled", "outcome_unknown")
+_STDOUT = Path("-")
 
 
 @app.command(epilog="Example: aam trail tail --last 50 --follow")
@@ -35,7 +50,7 @@ def tail(
     last: Annotated[int, typer.Option(min=1, max=_MOST_RECORDS, help="How many records to begin with.")] = 20,
     status: Annotated[
         str | None,
-        typer.Option(help=f"Only ends of calls that are like this: refused, failed, … (of the last {_MOST_RECORDS})."),
+        typer.Option(help=f"Only ends of calls like this: {', '.join(_STATUSES)} (of the last {_MOST_RECORDS})."),
     ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what comes; JSON is then one a line.")
@@ -43,6 +58,8 @@ def tail(
     as_json: AsJson = False,
 ) -> None:
     """Show the newest records, oldest first."""
+    if status is not None and status not in _STATUSES:
+        stop(f"No call ends as {status!r}{nearest(status, _STATUSES)}", as_json=as_json)
     try:
         daemon = Daemon(directory)
         records = daemon.get("/v1/trail", last=last if status is None else _MOST_RECORDS)
@@ -80,24 +97,40 @@ def show(
 
 @app.command(epilog="Example: aam trail export trail.jsonl")
 def export(
-    file: Annotated[Path, typer.Argument(help="Where to write it; it appears under this name only once it is whole.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="Where to write it; it appears under this name only once it is whole. '-' writes it to stdout."
+        ),
+    ],
     directory: Directory = HERE,
     *,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the whole trail as JSON Lines of canonical records, behind a statement of its size and root."""
+    if file == _STDOUT and as_json:
+        stop("'-' and --json would both write to stdout; name a file.", as_json=as_json)
     try:
-        stated = _export(directory, file)
+        if file == _STDOUT:
+            stated = _copy(directory, sys.stdout.buffer)
+        else:
+            _refuse_to_replace(file, force=force, as_json=as_json)
+            stated = _export(directory, file)
     except Refusal as refusal:
         fail(refusal, as_json=as_json)
     except ValueError as error:
         stop(f"The broker's answer is no export: {error}.", as_json=as_json, status=PROBLEM)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         stop(f"The export cannot be written to {file}: {error.strerror or error}.", as_json=as_json)
     if as_json:
         print_json({"file": str(file), "size": stated.size, "root": stated.root, "log": stated.log})
     else:
-        console.print(f"[green]{stated.size} records[/green] in {plain(file)}; root {stated.root}")
+        (problems if file == _STDOUT else console).print(
+            f"[green]{counted(stated.size, 'record')}[/green] in {plain(file)}; root {stated.root}"
+        )
 
 
 @app.command("verify", epilog="Example: aam trail verify trail.jsonl")
@@ -138,25 +171,39 @@ def _follow(daemon: Daemon, records: list[Any], wanted: list[Any], status: str |
         raise typer.Exit(0) from None
 
 
+def _refuse_to_replace(file: Path, *, force: bool, as_json: bool) -> None:
+    """End the command if what is in the export's place must stay."""
+    if is_taken(file):
+        stop(f"{file} is there and is no regular file; name another, or '-' for stdout.", as_json=as_json)
+    if file.exists() and not force:
+        stop(f"{file} is there already; name another, or replace it with --force.", as_json=as_json)
+
+
 def _export(directory: Path, file: Path) -> Statement:
     """Write the export beside its name and move it there once every record is on disk."""
+    descriptor, partial = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # for its owner only
+    try:
+        with os.fdopen(descriptor, "wb") as out:
+            stated = _copy(directory, out)
+            os.fsync(out.fileno())
+        Path(partial).replace(file)
+    finally:
+        Path(partial).unlink(missing_ok=True)
+    return stated
+
+
+def _copy(directory: Path, out: BinaryIO) -> Statement:
+    """Write the broker's export; raise `ValueError` if it is none, or is not whole."""
     with Daemon(directory).stream("/v1/trail/export") as lines:
         stated = Statement.parse(next(lines, b""))
-        descriptor, partial = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # for its owner only
-        try:
-            with os.fdopen(descriptor, "wb") as out:
-                out.write(stated.line() + b"\n")
-                written = 0
-                for line in _progress(lines, stated.size, "exporting"):
-                    out.write(line + b"\n")
-                    written += 1
-                out.flush()
-                os.fsync(out.fileno())
-            if written != stated.size:
-                raise ValueError(f"it ended after {written} of {stated.size} records")
-            Path(partial).replace(file)
-        finally:
-            Path(partial).unlink(missing_ok=True)
+        out.write(stated.line() + b"\n")
+        written = 0
+        for line in _progress(lines, stated.size, "exporting"):
+            out.write(line + b"\n")
+            written += 1
+        out.flush()
+    if written != stated.size:
+        raise ValueError(f"it ended after {written} of {stated.size} records")
     return stated
 
 

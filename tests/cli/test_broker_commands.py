@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from broker.cli.output import console
 from broker.testing.salesforce.faults import Answer
 
 Aam = Callable[..., Any]
@@ -25,6 +26,7 @@ def test_status_says_what_the_broker_is_doing(aam: Aam, served: Any) -> None:
     assert (ran.code, as_json.code) == (0, 0)
     assert "The broker is serving." in ran.out
     assert "salesforce: active" in ran.out
+    assert "1 agent, 28 tools" in ran.out
     assert as_json.json["trail"]["records"] > 0
 
 
@@ -50,6 +52,21 @@ def test_agents_are_listed_with_who_answers_for_them(aam: Aam, served: Any) -> N
     assert [agent["workload"] for agent in as_json.json] == ["spiffe://prod/agent/finance-analyst"]
 
 
+@pytest.mark.parametrize("command", [("agents",), ("grants", "list")])
+def test_what_does_not_fit_is_shown_in_blocks(
+    aam: Aam, served: Any, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    """An id that is broken in two cannot be copied from a terminal of 80 columns."""
+    monkeypatch.setattr(console, "width", 80)
+
+    ran = aam(*command, "--dir", served.directory)
+    as_json = aam(*command, "--dir", served.directory, "--json").json
+
+    for one in as_json:
+        for name, key in (("workload", "workload"), ("name", "name")) if command == ("agents",) else (("id", "id"),):
+            assert any(line.split() == [f"{name}:", one[key]] for line in ran.out.splitlines())
+
+
 @pytest.mark.parametrize("agent", ["finance-analyst", "spiffe://prod/agent/finance-analyst"])
 def test_tools_are_listed_as_an_agent_can_know_of_them(aam: Aam, served: Any, agent: str) -> None:
     """Issue 2, What a user can do 3: `aam tools --as ID`: what is permitted, denied, and not built."""
@@ -68,7 +85,11 @@ def test_tools_of_nobody_are_misuse(aam: Aam, served: Any) -> None:
     """The name was wrong, not the broker."""
     ran = aam("tools", "--as", "nobody", "--dir", served.directory, "--json")
 
+    near = aam("tools", "--as", "finance-analist", "--dir", served.directory)
+
     assert (ran.code, ran.json["code"]) == (2, "not_found")
+    assert "there is finance-analyst" in ran.json["message"]
+    assert (near.code, "did you mean 'finance-analyst'?" in near.err) == (2, True)
 
 
 # --- Grants -----------------------------------------------------------------------------------------------------------

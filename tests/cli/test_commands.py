@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,8 @@ from typing import Any
 import pytest
 import typer.main
 
-from broker.cli import commands
+import broker
+from broker.cli import commands, daemon
 from broker.cli.output import as_json_text, plain
 
 Aam = Callable[..., Any]
@@ -55,6 +57,19 @@ def test_every_command_has_help_with_an_example(aam: Aam, process: Aam, command:
 
     assert ran.code == 0
     assert f"Example: aam {' '.join(command)}" in " ".join(ran.out.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("command", commands.COMMANDS)
+def test_no_command_offers_to_install_completion(aam: Aam, command: str) -> None:
+    """It is noise in the help of each, and would not work: none of them is a program of its own."""
+    assert "completion" not in aam(command, "--help").out
+
+
+def test_the_version_is_printed(aam: Aam) -> None:
+    """The first thing that a report of a mistake needs."""
+    ran = aam("--version")
+
+    assert (ran.code, ran.out) == (0, f"aam {broker.__version__}\n")
 
 
 @pytest.mark.parametrize("command", [one for one in COMMANDS if one != ("stdio",)], ids=" ".join)
@@ -118,6 +133,65 @@ def test_in_a_directory_without_documents_a_command_says_which_to_name(
 
     assert ran.code == 1
     assert "There is no Broker document in" in ran.err
+
+
+@pytest.mark.parametrize("command", NEED_A_BROKER, ids=" ".join)
+def test_among_several_brokers_none_is_chosen(aam: Aam, tmp_path: Path, command: tuple[str, ...]) -> None:
+    """A document that somebody planted must not say where keys are sent."""
+    for name in ("prod", "staging"):
+        assert aam("init", tmp_path / name).code == 0
+
+    ran = aam(*command, "--dir", tmp_path, "--json")
+
+    assert (ran.code, ran.json["code"]) == (1, "documents_invalid")
+    for name in ("prod", "staging"):
+        assert str(tmp_path / name / "broker.yaml") in ran.json["message"]
+
+
+def test_nothing_is_sent_to_another_users_process(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who listens is asked of the kernel, before a private key leaves."""
+    stranger = next(uid for uid in range(60_000, 60_003) if uid not in {os.getuid(), own.directory.stat().st_uid})
+    monkeypatch.setattr(daemon, "listener_uid", lambda _connection: stranger)
+    (own.directory / "run").mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(own.directory / "run/operators.sock"))
+        listener.listen()
+
+        with pytest.raises(daemon.ListenerUntrusted) as refused:
+            own.add_grant()
+        with listener.accept()[0] as accepted:
+            received = accepted.recv(100_000)
+
+    assert str(stranger) in refused.value.message
+    assert received == b""
+
+
+def test_the_listener_is_known_by_the_kernels_word(tmp_path: Path) -> None:
+    """SO_PEERCRED: whoever owns the socket's file says nothing of who listens."""
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        if os.getuid() == 0:
+            os.chown(tmp_path / "s", 12345, -1)
+        client.connect(str(tmp_path / "s"))
+
+        assert daemon.listener_uid(client) == os.getuid()
+
+
+def test_a_socket_that_one_may_not_reach_is_said(aam: Aam, own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To start a second broker would be the wrong advice."""
+
+    class Refusing(socket.socket):
+        def connect(self, _address: Any) -> None:
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(socket, "socket", Refusing)
+
+    ran, as_json = aam("status", "--dir", own.directory), aam("status", "--dir", own.directory, "--json")
+
+    assert (as_json.code, as_json.json["code"]) == (1, "operator_unknown")
+    assert "operators_group" in ran.err
+    assert "aam serve" not in ran.err
 
 
 @pytest.mark.parametrize("command", NEED_DOCUMENTS, ids=" ".join)
@@ -207,6 +281,35 @@ def test_whoever_stops_reading_early_gets_no_traceback(served: Any, command: tup
     )
 
     assert ran.stderr == ""
+
+
+def test_a_good_set_never_ends_with_1(own: Any) -> None:
+    """`aam check … | head -1`: 1 would say that the set has mistakes."""
+    (own.directory / "more").mkdir()
+    agent = (own.directory / "agents/finance-analyst.yaml").read_text()
+    for number in range(200):  # each brings a warning, so that the pipe breaks
+        text = agent.split("  # A local process")[0].replace("finance-analyst", f"agent-{number}")
+        (own.directory / f"more/{number}.yaml").write_text(text)
+
+    for more in ((), ("--json",)):
+        with subprocess.Popen([AAM, "check", own.directory, *more], stdout=subprocess.PIPE) as checking:
+            assert checking.stdout is not None
+            checking.stdout.close()  # whoever reads has left before it says anything
+            assert checking.wait(20) == 141
+
+
+def test_a_full_disk_gets_a_sentence(served: Any) -> None:
+    """`aam … > /dev/full`, by rich and by JSON."""
+    for more in ((), ("--json",)):
+        with Path("/dev/full").open("w") as full:
+            ran = subprocess.run(
+                [AAM, "agents", "--dir", served.directory, *more],
+                stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+            )  # fmt: skip
+
+        assert ran.returncode == 1
+        assert "No space left on device" in ran.stderr
+        assert len(ran.stderr.splitlines()) == 1
 
 
 def test_a_closed_stdout_gets_no_traceback(served: Any) -> None:

@@ -173,6 +173,7 @@ def nothing(_place: Path) -> None:
 MISUSES: list[tuple[str, Callable[[Path], object], list[str], str]] = [
     ("renewing nothing", nothing, ["--renew"], "--renew needs --write"),
     ("a place that is none", nothing, ["--write", "/proc/nowhere/t"], "cannot be written"),
+    ("a place that is taken", lambda place: (place / "taken").mkdir(), ["--write", "taken"], "no regular file"),
     ("no key", lambda place: (place / "secrets/development-prod.jwk").unlink(), [], "cannot be read"),
     ("a key that is none", lambda place: (place / "secrets/development-prod.jwk").write_text('{"d":"SECRET"}'), [], "not an EC key"),
     ("no development", _production, [], "is not for development"),
@@ -181,10 +182,17 @@ MISUSES: list[tuple[str, Callable[[Path], object], list[str], str]] = [
 
 @pytest.mark.parametrize(("what", "break_it", "more", "words"), MISUSES, ids=[what for what, *_ in MISUSES])
 def test_a_token_that_cannot_be_minted_is_said_without_a_traceback(
-    aam: Aam, own: Any, what: str, break_it: Callable[[Path], object], more: list[str], words: str
+    aam: Aam,
+    own: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    break_it: Callable[[Path], object],
+    more: list[str],
+    words: str,
 ) -> None:
     """A sentence and a status, as text and as JSON; what is in a key file is not repeated."""
     break_it(own.directory)
+    monkeypatch.chdir(own.directory)
 
     ran = aam("dev", "token", "finance-analyst", "--dir", own.directory, *more)
     as_json = aam("dev", "token", "finance-analyst", "--dir", own.directory, *more, "--json")

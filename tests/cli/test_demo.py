@@ -214,6 +214,16 @@ def test_a_broker_that_does_not_start_says_why(tmp_path: Path) -> None:
     assert processes_below(str(tmp_path)) == []
 
 
+def test_the_rules_of_the_chapters_fit_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On 80 columns a rule of 100 takes two lines."""
+    monkeypatch.setattr(console, "width", 80)
+
+    with console.capture() as told_of:
+        Story(tmp_path).conclude(1.0)
+
+    assert max(map(len, told_of.get().splitlines())) == 80
+
+
 def test_a_story_that_looked_at_nothing_does_not_hold(tmp_path: Path) -> None:
     """house-style.md: default to the safe end."""
     assert not Story(tmp_path).holds

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from broker.cli import examine as examining
+from broker.cli.daemon import Daemon
 from broker.cli.examine import Finding, examine
 from broker.documents import load
 from broker.testing.salesforce.faults import Answer, Drop
@@ -58,12 +59,40 @@ def nothing(_place: Path) -> None:
     """Break nothing."""
 
 
+def everywhere(place: Path) -> None:
+    """Listen on every address."""
+    broker = place / "broker.yaml"
+    broker.write_text(broker.read_text().replace("http: 127.0.0.1:", "http: 0.0.0.0:"))
+
+
+def no_store(place: Path) -> None:
+    """Put something else where the store is."""
+    (place / "data").mkdir()
+    (place / "data/broker.db").write_text("x" * 9999)
+
+
+def long_socket(place: Path) -> None:
+    """Name a socket that no kernel takes."""
+    broker = place / "broker.yaml"
+    broker.write_text(broker.read_text().replace("run/operators.sock", f"{'x' * 120}.sock"))
+
+
+def second_set(place: Path) -> None:
+    """Put a second Broker document below the directory."""
+    (place / "other").mkdir()
+    (place / "other/broker.yaml").write_bytes((place / "broker.yaml").read_bytes())
+
+
 BROKEN: list[tuple[str, Break, str, str, str]] = [
     ("a mistake", lambda place: (place / "x.yaml").write_text("a: ["), "documents", "x.yaml:1", "aam check"),
     ("no key", lambda place: (place / "secrets/vault.key").unlink(), "vault key", "cannot be read", "put the key"),
-    ("an open key", lambda place: (place / "secrets/vault.key").chmod(0o640), "vault key", "Others may read", "put the key"),
-    ("a key that is none", lambda place: (place / "secrets/vault.key").write_text("x"), "vault key", "no key of 32", "put"),
+    ("an open key", lambda place: (place / "secrets/vault.key").chmod(0o640), "vault key", "Others may read", "chmod 600"),
+    ("a key that is none", lambda place: (place / "secrets/vault.key").write_text("x"), "vault key", "no key of 32", "32 random bytes in base64"),
     ("no broker", nothing, "broker", "No broker answers", "aam serve"),
+    ("no network protection", everywhere, "listener", "without TLS", "listen.http"),
+    ("a store that is none", no_store, "store", "is no database", "backup"),
+    ("a socket's path too long", long_socket, "documents", "100", "aam check"),
+    ("two sets", second_set, "broker", "more than one Broker document", "one set"),
     ("an empty bundle", lambda place: (place / "trust-bundle.json").write_text('{"keys":[]}'), "trust prod", "no usable", "publish"),
 ]  # fmt: skip
 
@@ -94,6 +123,32 @@ def test_a_socket_that_nobody_answers_on_is_found(own: Any) -> None:
     (finding,) = found(own.directory, "sockets")
 
     assert (finding.state, "nothing answers" in finding.said) == ("warning", True)
+
+
+def test_a_port_that_is_taken_is_found(own: Any) -> None:
+    """The listener is opened as `aam serve` opens it."""
+    with socket.socket() as taken:
+        taken.bind((HOST, own.port))
+        taken.listen()
+
+        (finding,) = found(own.directory, "listener")
+
+    assert (finding.state, str(own.port) in finding.said) == ("wrong", True)
+    assert found(own.directory, "listener") == []
+
+
+def test_a_socket_that_one_may_not_reach_is_not_called_dead(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker may be well; the advice to start another would be wrong."""
+    monkeypatch.setattr(Daemon, "get", _not_permitted)
+
+    (finding,) = found(own.directory, "broker")
+
+    assert (finding.state, "You may not reach" in finding.said) == ("wrong", True)
+    assert "aam serve" not in finding.mend
+
+
+def _not_permitted(self: Daemon, _path: str) -> None:
+    raise self._unreachable(PermissionError(13, "Permission denied"))
 
 
 def test_a_clock_that_stands_in_the_past_is_found(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,10 +221,10 @@ TLS: list[tuple[str, dict[str, Any], Break, str, str, str]] = [
     ("ended", {"days": (-30, -1)}, nothing, "TLS", "wrong", "ended at"),
     ("ends soon", {"days": (-30, 3)}, nothing, "TLS", "warning", "ends at"),
     ("not begun", {"days": (1, 30)}, nothing, "TLS", "wrong", "begins at"),
-    ("another key", {}, other_key, "TLS", "wrong", "do not load"),
-    ("no key", {}, lambda place: (place / "tls.key").unlink(), "TLS", "wrong", "do not load"),
-    ("junk", {}, lambda place: (place / "tls.pem").write_text("x"), "TLS", "wrong", "do not load"),
-    ("a passphrase", {"passphrase": b"secret"}, nothing, "TLS", "wrong", "do not load"),
+    ("another key", {}, other_key, "documents", "wrong", "tls.key does not belong to"),
+    ("no key", {}, lambda place: (place / "tls.key").unlink(), "documents", "wrong", "tls.key"),
+    ("junk", {}, lambda place: (place / "tls.pem").write_text("x"), "documents", "wrong", "tls.pem"),
+    ("a passphrase", {"passphrase": b"secret"}, nothing, "documents", "wrong", "without a passphrase"),
     ("another name", {"name": "other.example.com"}, nothing, "TLS name", "wrong", "is not for 127.0.0.1"),
     ("an open key", {}, lambda place: (place / "tls.key").chmod(0o644), "TLS key", "warning", "others may read"),
 ]  # fmt: skip

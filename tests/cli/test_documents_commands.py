@@ -126,9 +126,36 @@ def test_check_shows_warnings_beside_mistakes(aam: Aam, own: Any) -> None:
 
     said = aam("check", own.directory).out
 
-    assert "error broken.yaml:1" in said
+    assert "mistake broken.yaml:1" in said
     assert "has no ModelRoute yet" in said
     assert "1 mistake\n" in said
+
+
+@pytest.mark.parametrize("command", ["check", "doctor"])
+def test_a_directory_is_named_either_way(
+    aam: Aam, own: Any, monkeypatch: pytest.MonkeyPatch, command: str, tmp_path: Path
+) -> None:
+    """As an argument, with --dir, or in AAM_DIR, which comes last; two names are one too many."""
+    ways = aam(command, own.directory), aam(command, "--dir", own.directory)
+    monkeypatch.setenv("AAM_DIR", str(own.directory))
+    by_environment = aam(command)
+    monkeypatch.setenv("AAM_DIR", str(tmp_path))
+    beaten = aam(command, own.directory)
+    both = aam(command, own.directory, "--dir", tmp_path)
+
+    assert all("digest" in ran.out for ran in (*ways, by_environment, beaten))
+    assert both.code == 2
+
+
+def test_check_counts_in_words_and_says_which_tools_work(aam: Aam, own: Any) -> None:
+    """A tool that is only named, so that policies can speak of it, is not one that can be called."""
+    snapshot = load(own.directory)
+    built = sum(1 for tool in snapshot.catalog if tool.tool.run is not None)
+
+    said = aam("check", own.directory).out
+
+    assert 0 < built < 28
+    assert f"1 agent, 1 connector, 28 tools ({built} built);" in said
 
 
 def test_a_second_policy_beside_the_first_is_accepted(aam: Aam, own: Any) -> None:
@@ -151,7 +178,7 @@ def test_serve_says_on_one_screen_where_everybody_connects(served: Any) -> None:
     assert len(served.printed) <= 24
     for part in (
         f"{served.url}/mcp", f"{served.url}/sse", str(served.directory / "run/agents.sock"),
-        f"aam status --dir {served.directory}", "1 agents", "28 tools", "salesforce (grant: none)",
+        f"aam status --dir {served.directory}", "1 agent, 28 tools (", " built)", "salesforce (grant: none)",
         "access.envisionai.dev/log/starter", "has no ModelRoute yet",
     ):  # fmt: skip
         assert part in said
@@ -185,6 +212,30 @@ def test_serve_with_mistakes_names_them_and_does_not_start(process: Aam, own: An
     assert "mistake broken.yaml:1" in ran.err
     assert ran.json["code"] == "documents_invalid"
     assert not (own.directory / "data").exists()
+
+
+def test_serve_says_each_mistake_once(process: Aam, tmp_path: Path) -> None:
+    """An empty directory has one mistake; by --dir as well."""
+    ran = process("serve", "--dir", str(tmp_path))
+
+    assert ran.code == 1
+    assert ran.err.count("Broker document") == 1
+    assert "documents_invalid" in ran.err
+
+
+def test_serve_on_a_wildcard_address_says_what_agents_call(own: Any) -> None:
+    """Nobody can call 0.0.0.0."""
+    broker = own.directory / "broker.yaml"
+    text = broker.read_text().replace(
+        f"http: 127.0.0.1:{own.port}", f"http: 0.0.0.0:{own.port}\n    behind_tls_proxy: true"
+    )
+    broker.write_text(text.replace(f"http://127.0.0.1:{own.port}/mcp", "https://access.example.com/mcp"))
+
+    with own:
+        said = "".join(own.printed)
+
+    assert "https://access.example.com/mcp   https://access.example.com/sse" in said
+    assert f"//0.0.0.0:{own.port}" not in said
 
 
 def no_store(place: Path) -> None:

@@ -19,6 +19,9 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp_types import Implementation
 
+from broker.cli.output import console
+from broker.cli.records import RecordLines
+
 Aam = Callable[..., Any]
 AAM = Path(sys.executable).with_name("aam")
 
@@ -63,6 +66,32 @@ def test_calls_that_ended_alike_can_be_picked_out(aam: Aam, served: Any, called:
 
     assert [record["call_id"] for record in as_json] == [called]
     assert nothing.out == "The trail has no such records.\n"
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"), [("refusd", "did you mean 'refused'?"), ("x", "there is released, refused")]
+)
+def test_an_end_that_no_call_has_is_misuse_and_the_nearest_is_named(
+    aam: Aam, served: Any, word: str, meant: str
+) -> None:
+    """An empty answer would read as 'nothing was refused'."""
+    ran = aam("trail", "tail", "--status", word, "--dir", served.directory)
+
+    assert (ran.code, ran.out) == (2, "")
+    assert meant in ran.err
+
+
+def test_the_columns_of_records_align() -> None:
+    """Whatever their kind."""
+    with console.capture() as shown:
+        RecordLines().show(
+            [
+                {"seq": 1, "time": "2026-11-23T10:00:00Z", "kind": kind, "actor": {"user": "WHO"}}
+                for kind in ("started", "documents_refused", "authentication_refused")
+            ]
+        )
+
+    assert len({line.index("WHO") for line in shown.get().splitlines()}) == 1
 
 
 def test_a_call_is_shown_with_everything_that_is_recorded_of_it(aam: Aam, served: Any, called: str) -> None:
@@ -261,16 +290,53 @@ def test_half_a_trail_does_not_verify(aam: Aam, dying: Path) -> None:
 
 
 def test_an_export_does_not_follow_a_link_that_somebody_put_there(aam: Aam, served: Any, tmp_path: Path) -> None:
-    """The place may be one that others can write to, like /tmp."""
+    """The place may be one that others can write to, like /tmp; --force does not help."""
     victim = tmp_path / "victim"
     victim.write_text("precious")
     for name in ("trail.jsonl", "trail.jsonl.part", ".trail.jsonl"):
         (tmp_path / name).symlink_to(victim)
 
-    assert aam("trail", "export", tmp_path / "trail.jsonl", "--dir", served.directory).code == 0
+    assert aam("trail", "export", tmp_path / "trail.jsonl", "--force", "--dir", served.directory).code == 2
 
     assert victim.read_text() == "precious"
-    assert not (tmp_path / "trail.jsonl").is_symlink()
+    assert (tmp_path / "trail.jsonl").is_symlink()
+
+
+def test_an_export_never_takes_a_devices_place(aam: Aam, served: Any, tmp_path: Path) -> None:
+    """As root, `aam trail export /dev/stdout` replaced the link that every other program needs."""
+    os.mkfifo(tmp_path / "device")
+
+    for more in ((), ("--force",)):
+        ran = aam("trail", "export", tmp_path / "device", *more, "--dir", served.directory)
+        assert (ran.code, "no regular file" in ran.err) == (2, True)
+
+    assert stat.S_ISFIFO((tmp_path / "device").stat().st_mode)
+
+
+def test_an_export_replaces_another_only_by_force(aam: Aam, served: Any, tmp_path: Path) -> None:
+    """It may be the evidence of last month."""
+    (tmp_path / "trail.jsonl").write_text("evidence")
+
+    refused = aam("trail", "export", tmp_path / "trail.jsonl", "--dir", served.directory)
+    kept = (tmp_path / "trail.jsonl").read_text()
+    forced = aam("trail", "export", tmp_path / "trail.jsonl", "--force", "--dir", served.directory)
+
+    assert (refused.code, "--force" in refused.err, kept) == (2, True, "evidence")
+    assert forced.code == 0
+    assert aam("trail", "verify", tmp_path / "trail.jsonl").code == 0
+
+
+def test_an_export_to_stdout_is_alone_there(process: Aam, served: Any, tmp_path: Path) -> None:
+    """`aam trail export - | …`: what is said goes to stderr, and no file is named '-'."""
+    ran = process("trail", "export", "-", "--dir", str(served.directory))
+    (tmp_path / "trail.jsonl").write_text(ran.out)
+
+    assert ran.code == 0
+    assert "root" in ran.err
+    assert all(json.loads(line) for line in ran.out.splitlines())
+    assert process("trail", "verify", str(tmp_path / "trail.jsonl")).code == 0
+    assert not Path("-").exists()
+    assert process("trail", "export", "-", "--json", "--dir", str(served.directory)).code == 2
 
 
 def test_what_is_no_broker_on_the_socket_is_said(aam: Aam, own: Any) -> None:

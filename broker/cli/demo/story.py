@@ -39,7 +39,7 @@ spec:
     - {{ resource: salesforce.contacts, actions: [read] }}
 """
 _NEW_TOOL = "salesforce_contacts_read"
-_WIDTH = 100
+_WIDEST = 100  # columns
 _PATIENCE = 10.0  # seconds for a change on disk to come into force
 
 
@@ -239,7 +239,9 @@ class Story:
     # --- Helpers
 
     def _chapter(self, title: str) -> None:
-        console.print(f"\n[bold]{plain(title)}[/bold] [dim]{'─' * (_WIDTH - len(title) - 1)}[/dim]\n")
+        console.print(
+            f"\n[bold]{plain(title)}[/bold] [dim]{'─' * (min(_WIDEST, console.width) - len(title) - 1)}[/dim]\n"
+        )
 
     def _say(self, *what: Any) -> None:
         """Tell what is the same by every transport once."""

@@ -1,6 +1,7 @@
 """uvicorn, made the daemon's: bounded towards strangers, told who is at the other end of a Unix socket."""
 
 import ssl
+import time
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -11,6 +12,9 @@ from broker.identity import socket_peer
 
 _LONGEST_HEAD = 64 << 10  # bytes of a request before its body
 _SLOWEST_HEAD = 10.0  # seconds
+_SLOWEST_READER = 10.0  # seconds in which a client takes nothing of what waits for it
+_MOST_AHEAD = 8  # requests sent ahead of the answer to the first
+_MOST_CONNECTIONS = 2048  # of one listener
 
 
 class HttpServer(Server):
@@ -46,27 +50,33 @@ class HttpServer(Server):
         await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
-        """Every second, end connections whose next request has been on its way for too long."""
+        """Every second, end connections whose request comes, or whose answer goes, too slowly."""
         if counter % 10 == 0:
             for connection in list(self.server_state.connections):
-                if isinstance(connection, BoundedProtocol) and connection.is_too_slow():
+                if isinstance(connection, BoundedProtocol) and (connection.is_too_slow() or connection.is_unread()):
                     connection.transport.abort()
         return await super().on_tick(counter)
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Bounds a request's head in bytes and time: the parser would take one without end, from anybody."""
+    """Bounds what anybody may have the daemon hold: connections, requests ahead, their heads, and answers unread."""
 
     _head_bytes = 0
     _head_since: float | None = None
+    _heard_at = 0.0  # by a finer clock than the loop's, which stands still while many come at once
+    _unread_bytes = 0
+    _unread_since = 0.0
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for the first head."""
         super().connection_made(transport)
-        self._head_since = self.loop.time()
+        self._head_since, self._heard_at = self.loop.time(), time.monotonic()
+        if len(self.connections) > _MOST_CONNECTIONS:
+            self._make_room()
 
     def data_received(self, data: bytes) -> None:
         """Count what comes; the parser's calls below begin the count anew."""
+        self._heard_at = time.monotonic()
         if self._head_bytes == 0 and self._head_since is None:
             self._head_since = self.loop.time()
         self._head_bytes += len(data)
@@ -74,9 +84,16 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_bytes > _LONGEST_HEAD:
             self.send_400_response("The request's head is too large.")
 
+    def resume_writing(self) -> None:
+        """Note that the client has taken something."""
+        super().resume_writing()
+        self._unread_bytes = 0
+
     def on_headers_complete(self) -> None:
-        """End the head."""
+        """End the head; what is raised here ends the connection, with a 400."""
         self._head_bytes, self._head_since = 0, None
+        if len(self.pipeline) >= _MOST_AHEAD:
+            raise ValueError("too many requests ahead of their answers")
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -94,6 +111,22 @@ class BoundedProtocol(HttpToolsProtocol):
     def is_too_slow(self) -> bool:
         """Tell whether a head has been on its way for too long."""
         return self._head_since is not None and self.loop.time() - self._head_since > _SLOWEST_HEAD
+
+    def is_unread(self) -> bool:
+        """Tell, asked every second, whether for too long nothing has been taken of what is to be sent.
+
+        Any progress counts, so a stream whose client reads, however slowly, lives on.
+        """
+        before, self._unread_bytes = self._unread_bytes, self.transport.get_write_buffer_size()
+        if before == 0 or self._unread_bytes < before:
+            self._unread_since = self.loop.time()
+        return self._unread_bytes > 0 and self.loop.time() - self._unread_since > _SLOWEST_READER
+
+    def _make_room(self) -> None:
+        """Close what has been idle for longest, which is this connection itself if all the others are busy."""
+        idle = [one for one in self.connections if isinstance(one, BoundedProtocol) and one.is_idle()]
+        oldest = min((one for one in idle if not one.transport.is_closing()), key=lambda one: one._heard_at)  # noqa: SLF001
+        oldest.transport.abort()
 
 
 class PeerProtocol(BoundedProtocol):

@@ -21,8 +21,7 @@ from broker.identity import Identifier, Proof, WorkloadIdentity
 from broker.pipeline import Transport
 
 _INTERVAL_SECONDS = 60.0
-_FIRST_RECORDS = 60  # records at once in one interval; what comes above only counts
-_MOST_COUNTS = 1000  # different kinds of refusal counted in one interval; the rest share one count
+_FIRST_RECORDS = 60  # kinds recorded at once, and counted by themselves, in one interval; the others share counts
 
 Note = Callable[..., Awaitable[None]]
 
@@ -68,6 +67,11 @@ class Entrance:
         """Count somebody who is refused before anybody looks at a proof."""
         await self._refused.count(transport, source, refusal)
 
+    def wants_digests(self) -> bool:
+        """Tell whether any registered agent is known by the digest of its executable, which costs a reading of it."""
+        agents = self._documents.current.registry.agents.values()
+        return any(selector.startswith("unix:sha256:") for agent in agents for selector in agent.selectors)
+
     def _check_mode(self, identity: WorkloadIdentity, proof: Proof) -> None:
         documents = self._documents.current
         domain = documents.trust_domains.get(identity.trust_domain)
@@ -109,7 +113,7 @@ class RefusedAuthentications:
     ) -> None:
         """Count one refusal; record it at once if it is the first of its kind."""
         kind = Kind(transport, _network_of(source), refusal.code, identity.spiffe_id if identity else None)
-        if kind not in self._repeats and self._first < _FIRST_RECORDS and len(self._repeats) < _MOST_COUNTS:
+        if kind not in self._repeats and self._first < _FIRST_RECORDS:
             self._repeats[kind] = 0
             self._first += 1
             await self._write(kind, 1, refusal.detail)

@@ -14,12 +14,15 @@ import os
 import pwd
 import select
 import socket
+import stat
 import struct
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 _NOBODY_AT_ALL = 2**32 - 1  # (uid_t) -1
+_LARGEST_EXECUTABLE = 256 << 20  # bytes; a larger one, which may be nothing but a hole, has no digest
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,29 +47,33 @@ def socket_peer(connection: socket.socket) -> Peer:
     return Peer(pid, uid, gid)
 
 
-def described(peer: Peer) -> Peer:
-    """Return the peer with every selector that is true of it; those of an executable it cannot read are missing."""
+def described(peer: Peer, *, digest: bool = False) -> Peer:
+    """Return the peer with the selectors that are true of it; those of an executable that cannot be read are missing.
+
+    `unix:sha256:` is found out only if asked for: whoever connects decides how much there is to read.
+    """
     found = {f"unix:uid:{peer.uid}", f"unix:gid:{peer.gid}"}
     with contextlib.suppress(KeyError):
         found.add(f"unix:user:{pwd.getpwuid(peer.uid).pw_name}")
     with contextlib.suppress(KeyError):
         found.add(f"unix:group:{grp.getgrgid(peer.gid).gr_name}")
     with contextlib.suppress(OSError, AttributeError):  # AttributeError: pidfds are Linux's
-        found |= _executable(peer)
+        found |= _executable(peer, digest=digest)
     return replace(peer, selectors=frozenset(found))
 
 
-def _executable(peer: Peer) -> set[str]:
+def _executable(peer: Peer, *, digest: bool) -> set[str]:
     process = f"/proc/{peer.pid}"
     watch = os.pidfd_open(peer.pid)  # so that the pid cannot come to mean another process while its file is read
     try:
         if os.stat(process).st_uid != peer.uid:  # noqa: PTH116
             return set()  # it means another process already, or one that changed its user since it connected
         path, status = os.readlink(f"{process}/exe"), os.stat(f"{process}/exe")  # noqa: PTH115, PTH116 - the link itself
-        digest = _digest(f"{process}/exe", status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns)
-        if _has_ended(watch):
-            return set()
-        return {f"unix:sha256:{digest}"} | ({f"unix:path:{path}"} if _is_here(path, status) else set())
+        found = {f"unix:path:{path}"} if _is_here(path, status) else set()
+        if digest and stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST_EXECUTABLE:
+            file = _digest(f"{process}/exe", status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns)
+            found.add(f"unix:sha256:{file}")
+        return set() if _has_ended(watch) else found
     finally:
         os.close(watch)
 
@@ -86,6 +93,9 @@ def _is_here(path: str, status: os.stat_result) -> bool:
 
 
 @functools.lru_cache(maxsize=256)
-def _digest(path: str, _device: int, _inode: int, _size: int, _changed: int) -> str:
+def _digest(path: str, _device: int, _inode: int, size: int, _changed: int) -> str:
+    digest = hashlib.sha256()
     with Path(path).open("rb") as executable:
-        return hashlib.file_digest(executable, "sha256").hexdigest()
+        for _ in range(0, size, _CHUNK):  # and no further, should it grow meanwhile
+            digest.update(executable.read(_CHUNK))
+    return digest.hexdigest()

@@ -1,3 +1,4 @@
+import json
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -7,9 +8,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from broker.app.http import BoundedProtocol, HttpServer
 from tests.conftest import Serve
 from tests.support.broker import ServedBroker, until
-from tests.support.clients import Wire
+from tests.support.clients import MODERN, Wire, request
 from tests.support.documents import OTHER
 from tests.support.notes import NotesService
 
@@ -130,3 +132,113 @@ def test_a_held_answer_does_not_hold_up_the_next_caller(broker: ServedBroker, no
             assert Wire(broker).call("notes_notes_purge", {"id": "n1"}).code == "access_denied"
             assert not slow.done()
         assert slow.result(10).code is None
+
+
+def test_requests_sent_far_ahead_of_their_answers_end_the_connection(broker: ServedBroker, wire: Wire) -> None:
+    """A stranger cannot have the broker hold thousands of requests; a few ahead are answered."""
+    asked = f"GET /mcp HTTP/1.1\r\nHost: {urlsplit(broker.url).netloc}\r\n\r\n".encode()
+    with connect(broker) as few, connect(broker) as many:
+        few.sendall(asked * 5)
+        many.sendall(asked * 500)
+
+        until(lambda: few.recv(1 << 16, socket.MSG_PEEK).count(b"HTTP/1.1 401") == 5)
+        answers = b"".join(iter(lambda: many.recv(1 << 16), b""))
+
+    assert answers.count(b"HTTP/1.1 401") < 20
+    assert wire.tools()
+
+
+def test_a_client_that_reads_no_answer_is_cut(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for a client that never reads is not kept for ever."""
+    monkeypatch.setattr("broker.app.http._SLOWEST_READER", 0.2)
+    broker = serve()
+
+    async def much(_call: Any, _session: Any) -> Any:
+        return {"id": "n1", "text": "x" * 450_000}
+
+    broker.notes.behaves = much
+    with connect(broker) as connection:
+        connection.sendall(_post(broker, "notes_notes_misbehave") * 8)
+        connections = _server(broker).server_state.connections
+        until(lambda: any(isinstance(one, BoundedProtocol) and one.flow.write_paused for one in list(connections)))
+
+        until(lambda: not connections)
+
+    assert Wire(broker).tools()
+
+
+def test_a_stream_that_is_read_lives_on(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An SSE stream has no end and may be silent for long; neither is a reason to cut it."""
+    monkeypatch.setattr("broker.app.http._SLOWEST_READER", 0.0)
+    broker = serve()
+    head = f"Host: {urlsplit(broker.url).netloc}\r\nAuthorization: Bearer {broker.token()}"
+    with connect(broker) as stream:
+        stream.sendall(f"GET /sse HTTP/1.1\r\n{head}\r\n\r\n".encode())
+        assert stream.recv(12) == b"HTTP/1.1 200"
+
+        for _ in range(3):
+            broker.await_(_server(broker).on_tick, 0)
+
+        assert len(_server(broker).server_state.connections) == 1
+
+
+def test_silent_connections_make_room_for_those_that_speak(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger's idle connections cannot take every place of the listener."""
+    monkeypatch.setattr("broker.app.http._MOST_CONNECTIONS", 5)
+    broker = serve()
+    with ExitStack() as stack:
+        silent = [stack.enter_context(connect(broker)) for _ in range(20)]
+
+        assert Wire(broker).tools()
+
+        assert not closed(silent[-1])
+        assert [closed(one) for one in silent[:15]] == [True] * 15
+
+
+def test_where_everyone_is_busy_the_newcomer_is_closed(
+    serve: Serve, notes_service: NotesService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections are bounded in all, and what is answered is not cut for a newcomer."""
+    monkeypatch.setattr("broker.app.http._MOST_CONNECTIONS", 2)
+    broker = serve()
+    with ThreadPoolExecutor(2) as pool:
+        with notes_service.holding():
+            calls = [pool.submit(Wire(broker).call, "notes_notes_read", {"id": "n1"}) for _ in range(2)]
+            for _ in calls:
+                notes_service.arrived.get(timeout=5)
+            with connect(broker) as one_more:
+                assert until(lambda: closed(one_more))
+
+        assert [call.result(10).code for call in calls] == [None, None]
+
+
+def closed(connection: socket.socket) -> bool:
+    """Tell whether the broker has closed a connection on which nothing was said."""
+    connection.settimeout(0)
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def _server(broker: ServedBroker) -> HttpServer:
+    return broker.doors._servers[0][0]
+
+
+def _post(broker: ServedBroker, tool: str) -> bytes:
+    """Return a call as the bytes that are sent for it."""
+    body = json.dumps(request("tools/call", {"name": tool, "arguments": {}})).encode()
+    head = {
+        "Host": urlsplit(broker.url).netloc,
+        "Authorization": f"Bearer {broker.token()}",
+        "Content-Type": "application/json",
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": MODERN,
+        "Mcp-Method": "tools/call",
+        "Mcp-Name": tool,
+        "Content-Length": str(len(body)),
+    }
+    lines = ["POST /mcp HTTP/1.1", *(f"{name}: {value}" for name, value in head.items()), "", ""]
+    return "\r\n".join(lines).encode() + body

@@ -1,18 +1,22 @@
+import hashlib
 import json
 import os
 import socket
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from broker.identity import Peer, socket_peer
 from tests.conftest import Serve
 from tests.support.broker import ServedBroker, until
 from tests.support.clients import CALL_ID, Lines, request
-from tests.support.documents import ANALYST, BARRED, OTHER
+from tests.support.documents import ANALYST, BARRED, OTHER, agents_document
 from tests.support.notes import NotesService
 from tests.support.users import said_to_nobody
 
@@ -272,12 +276,85 @@ def test_another_users_process_is_not_this_agent(broker: ServedBroker) -> None:
     assert code_of(json.loads(said)) == "peer_unknown"
 
 
+def idle(broker: ServedBroker) -> socket.socket:
+    """Connect and say nothing."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(5)
+    connection.connect(broker.agents_socket)
+    return connection
+
+
 def test_many_connections_that_say_nothing_stop_nobody(broker: ServedBroker) -> None:
-    """Hundreds of idle connections are just that."""
+    """More idle connections than a user may have: they make room for each other, and for whoever speaks."""
     with ExitStack() as stack:
-        for _ in range(200):
-            idle = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-            idle.connect(broker.agents_socket)
+        first, *_ = [stack.enter_context(idle(broker)) for _ in range(300)]
 
         with Lines(broker.agents_socket) as lines:
             assert "result" in lines.ask("tools/list")
+        assert code_of(json.loads(first.recv(1000))) == "too_many_connections"
+
+
+def test_room_is_made_by_whoever_says_nothing_most_often(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One user's flood costs no other user a connection, not even an older one, and keeps nobody who speaks out."""
+    users = iter([Peer(1, 1000, 1000)])
+    monkeypatch.setattr(
+        "broker.doors.mcp.socket.socket_peer", lambda connection: next(users, None) or socket_peer(connection)
+    )
+    monkeypatch.setattr("broker.doors.mcp.socket._MOST_CONNECTIONS", 5)
+    broker = serve()
+    with Lines(broker.agents_socket) as others, ExitStack() as stack:
+        until(lambda: broker.doors._agents._users[1000] == 1)
+        flood = [stack.enter_context(idle(broker)) for _ in range(10)]
+        assert code_of(json.loads(flood[5].recv(1000))) == "too_many_connections"
+
+        assert "result" in stack.enter_context(Lines(broker.agents_socket)).ask("tools/list")
+        assert code_of(others.ask("tools/list")) == "peer_unknown"
+
+
+def test_a_connection_that_belongs_to_nobody_is_closed_in_time(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence, half a line and refused proofs hold no place; an agent's connection may be silent for ever."""
+    monkeypatch.setattr("broker.doors.mcp.socket._UNOWNED_SECONDS", 0.5)
+    broker = serve()
+    with Lines(broker.agents_socket) as owned, ExitStack() as stack:
+        owned.ask("tools/list")
+        silent, half, refused = (stack.enter_context(Lines(broker.agents_socket)) for _ in range(3))
+        half.send(b'{"proof":' + b"x" * 500_000)
+        assert code_of(refused.ask("tools/list", proof={"token": "x"})) == "proof_malformed"
+
+        assert [list(lines.rest()) for lines in (silent, half, refused)] == [[], [], []]
+        assert "result" in owned.ask("tools/list")
+
+
+def test_few_may_hold_much_of_a_line_without_a_proof(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger's half lines cannot fill the memory; an agent's first message may still be a large one."""
+    monkeypatch.setattr("broker.doors.mcp.socket._MOST_LONG_LINES", 1)
+    broker = serve()
+    large = json.dumps({"proof": None, "message": request("tools/list"), "padding": ""})
+    large = large.replace(', "padding": ""', " " * 900_000)
+    with Lines(broker.agents_socket) as one, Lines(broker.agents_socket) as other:
+        one.send(large.encode())
+        until(lambda: broker.doors._agents._long_lines.value == 0)
+        other._socket.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            other.send(large.encode())
+        one.send(b"\n")
+
+        assert "result" in one.next()
+        until(lambda: broker.doors._agents._long_lines.value == 0)
+
+
+def test_an_executable_is_read_only_if_an_agent_is_known_by_it(serve: Serve) -> None:
+    """Whoever connects decides how large its executable is, so it is read for those only who asked for that."""
+    broker = serve()
+    with Lines(broker.agents_socket) as lines, patch("broker.identity.peer._digest") as read:
+        assert "result" in lines.ask("tools/list")
+        assert read.call_count == 0
+
+    with Path(sys.executable).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    by_uid = f"unix:uid:{os.getuid()}"
+    broker.written.put("agents.yaml", agents_document().replace(by_uid, f"unix:sha256:{digest}"))
+    until(broker.parts.entrance.wants_digests)
+
+    with Lines(broker.agents_socket) as lines:
+        assert "result" in lines.ask("tools/list")

@@ -51,7 +51,7 @@ def test_the_kernel_names_the_process_at_the_other_end(tmp_path: Path) -> None:
 def test_a_process_is_described_as_spires_attestor_would(tmp_path: Path) -> None:
     """identity.md A9: uid, gid, their names, and the executable by path and digest."""
     with connected(executable(), tmp_path / "s") as (_, connection):
-        selectors = described(socket_peer(connection)).selectors
+        selectors = described(socket_peer(connection), digest=True).selectors
 
     with executable().open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -85,7 +85,7 @@ def test_a_process_that_has_ended_has_no_executable(tmp_path: Path) -> None:
     with connected(executable(), tmp_path / "s") as (_, connection):
         peer = socket_peer(connection)
 
-    selectors = described(peer).selectors
+    selectors = described(peer, digest=True).selectors
 
     assert f"unix:uid:{os.getuid()}" in selectors
     assert not [selector for selector in selectors if selector.startswith(("unix:path:", "unix:sha256:"))]
@@ -94,7 +94,7 @@ def test_a_process_that_has_ended_has_no_executable(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pid", [0, -1, 2**22 + 1])
 def test_a_process_that_cannot_be_seen_has_no_executable(pid: int) -> None:
     """identity.md A9: in another pid namespace a peer has the pid 0."""
-    selectors = described(Peer(pid, 1000, 1000)).selectors
+    selectors = described(Peer(pid, 1000, 1000), digest=True).selectors
 
     assert {selector.split(":")[1] for selector in selectors} <= {"uid", "gid", "user", "group"}
 
@@ -102,7 +102,7 @@ def test_a_process_that_cannot_be_seen_has_no_executable(pid: int) -> None:
 def test_a_pid_that_means_another_users_process_by_now_has_no_executable() -> None:
     """identity.md A9: pid reuse, seen by the user that the process has now."""
     mine = described(Peer(os.getpid(), os.getuid(), os.getgid())).selectors
-    anothers = described(Peer(os.getpid(), os.getuid() + 1, os.getgid())).selectors
+    anothers = described(Peer(os.getpid(), os.getuid() + 1, os.getgid()), digest=True).selectors
 
     assert f"unix:path:{executable()}" in mine
     assert not [selector for selector in anothers if selector.startswith(("unix:path:", "unix:sha256:"))]
@@ -113,10 +113,10 @@ def test_an_executable_that_was_replaced_has_its_old_digest_and_no_path(tmp_path
     program = tmp_path / "python"
     shutil.copy2(executable(), program)
     with connected(program, tmp_path / "s") as (_, connection):
-        before = described(socket_peer(connection)).selectors
+        before = described(socket_peer(connection), digest=True).selectors
         (tmp_path / "other").write_bytes(b"#!/bin/sh\n")
         (tmp_path / "other").replace(program)
-        after = described(socket_peer(connection)).selectors
+        after = described(socket_peer(connection), digest=True).selectors
 
     digests = [{found for found in selectors if found.startswith("unix:sha256:")} for selectors in (before, after)]
     assert f"unix:path:{program}" in before
@@ -132,13 +132,33 @@ def test_an_executable_that_was_changed_in_place_is_read_again(tmp_path: Path) -
     for number in range(2):
         with connected(program, tmp_path / f"s{number}") as (_, connection):
             peer = socket_peer(connection)
-            seen.append({found for found in described(peer).selectors if found.startswith("unix:sha256:")})
+            seen.append({found for found in described(peer, digest=True).selectors if found.startswith("unix:sha256:")})
         times = program.stat()
         with program.open("ab") as file:
             file.write(b"\0")
         os.utime(program, ns=(times.st_atime_ns, times.st_mtime_ns))
 
     assert seen[0] != seen[1]
+
+
+def test_an_executable_is_not_read_unless_asked_for() -> None:
+    """Issue 2, Identity: what a stranger's file costs to read is not paid for nothing; its path costs nothing."""
+    selectors = described(Peer(os.getpid(), os.getuid(), os.getgid())).selectors
+
+    assert f"unix:path:{executable()}" in selectors
+    assert not [selector for selector in selectors if selector.startswith("unix:sha256:")]
+
+
+def test_an_executable_that_is_far_too_large_has_no_digest(tmp_path: Path) -> None:
+    """Issue 2, Identity: a file may be gigabytes of nothing, and its user decides."""
+    program = tmp_path / "python"
+    shutil.copy2(executable(), program)
+    os.truncate(program, (256 << 20) + 1)
+    with connected(program, tmp_path / "s") as (_, connection):
+        selectors = described(socket_peer(connection), digest=True).selectors
+
+    assert f"unix:path:{program}" in selectors
+    assert not [selector for selector in selectors if selector.startswith("unix:sha256:")]
 
 
 def test_a_daemon_with_many_connections_still_tells_who_calls(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """The agents' Unix socket: the daemon's end of `aam stdio`.
 
 Each line is `{"proof": …, "message": <JSON-RPC>}`. The proof is `{"token": "<JWT-SVID>"}`, or `{"agent": "<name>"}` or
-null for the process at the other end. It is checked for every message; a connection belongs to its first identity.
+null for the process at the other end. It is checked for every message; a connection belongs to its first identity, and
+one that belongs to nobody after ten seconds is closed.
 `{"end": true}` says that no more will be asked: the connection is closed once everything is answered. A connection that
 just closes cuts what it had asked for.
 """
@@ -9,7 +10,9 @@ just closes cuts what it had asked for.
 import contextlib
 import json
 import logging
+import math
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import anyio
@@ -32,6 +35,10 @@ logger = logging.getLogger(__name__)
 
 _MOST_CONNECTIONS = 1024
 _MOST_OF_A_USER = 256
+_UNOWNED_SECONDS = 10.0  # how long a connection may belong to nobody
+_SHORT_LINE = 64 << 10
+_MOST_LONG_LINES = 64  # at once, of connections that belong to nobody; the others wait for a place
+_MOST_DESCRIBED = 4  # at once, each in a thread
 _MOST_WAITING = 256  # requests of one connection that are not answered yet; the next is read after an answer
 _LAST_WORDS_SECONDS = 2.0  # for what is said last to be written
 _GONE = (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
@@ -49,6 +56,9 @@ class AgentsSocket:
         self._longest = request_bytes + (16 << 10)  # a message and its proof
         self._streams = OpenStreams()
         self._users: Counter[int] = Counter()
+        self._unowned: dict[Stream, int] = {}  # of which user; the oldest comes first
+        self._long_lines = anyio.Semaphore(_MOST_LONG_LINES)
+        self._describing = anyio.CapacityLimiter(_MOST_DESCRIBED)  # whose executable is large delays nobody's call
 
     async def serve(self, socket: anyio.abc.SocketStream) -> None:
         """Serve one connection until the relay leaves or it is cut."""
@@ -57,26 +67,56 @@ class AgentsSocket:
                 peer = socket_peer(socket.extra(anyio.abc.SocketAttribute.raw_socket))
             except OSError:
                 return  # it left before anybody could be asked who it was
-            if len(self._streams) >= _MOST_CONNECTIONS or self._users[peer.uid] >= _MOST_OF_A_USER:
+            if not self._has_room(peer.uid):
                 await self._turn_away(socket, peer)
                 return
             self._users[peer.uid] += 1
             try:
                 with self._streams.opened() as stream:
-                    await self._serve(_Connection(socket, await anyio.to_thread.run_sync(described, peer), stream))
+                    stream.scope.deadline = anyio.current_time() + _UNOWNED_SECONDS
+                    self._unowned[stream] = peer.uid
+                    await self._serve(_Connection(socket, await self._described(peer), stream))
+                if stream.owner is None and stream not in self._unowned:  # it had to make room
+                    await self._turn_away(socket, peer)
             except Exception as error:  # noqa: BLE001 - one connection's end is nobody else's
                 logger.error("a connection on the agents' socket failed", extra={"exception": _name(error)})  # noqa: TRY400
             finally:
+                self._unowned.pop(stream, None)
                 self._users -= Counter([peer.uid])
 
     def cut(self, barred: Barred) -> None:
         """End the connections of barred agents."""
         self._streams.cut(barred)
 
+    def _has_room(self, uid: int) -> bool:
+        """Tell whether one more may come. Of too many, the oldest that is nobody's goes, of the user who has most."""
+        if self._users[uid] >= _MOST_OF_A_USER:
+            return self._cut_oldest(uid)
+        if len(self._streams) >= _MOST_CONNECTIONS:
+            return any(self._cut_oldest(most) for most, _ in Counter(self._unowned.values()).most_common(1))
+        return True
+
+    def _cut_oldest(self, uid: int) -> bool:
+        oldest = next((stream for stream, user in self._unowned.items() if user == uid), None)
+        if oldest is None:
+            return False
+        del self._unowned[oldest]
+        oldest.scope.cancel()
+        return True
+
+    def _has_owner(self, stream: Stream, owner: str) -> None:
+        stream.owner = owner
+        stream.scope.deadline = math.inf
+        self._unowned.pop(stream, None)
+
+    async def _described(self, peer: Peer) -> Peer:
+        describe = partial(described, peer, digest=self._entrance.wants_digests())
+        return await anyio.to_thread.run_sync(describe, limiter=self._describing)
+
     async def _turn_away(self, socket: anyio.abc.SocketStream, peer: Peer) -> None:
         refusal = TooManyConnections()
         await self._entrance.turn_away(refusal, "stdio", f"uid:{peer.uid}")
-        with contextlib.suppress(*_GONE):
+        with contextlib.suppress(*_GONE), anyio.move_on_after(_LAST_WORDS_SECONDS):
             await socket.send(_line(_error(None, as_error(refusal).error)))
 
     async def _serve(self, connection: "_Connection") -> None:
@@ -94,11 +134,19 @@ class AgentsSocket:
             with connection.reading, contextlib.suppress(*_GONE):
                 while True:
                     try:
-                        line = await lines.receive_until(b"\n", self._longest)
+                        line = await self._line(lines, connection)
                     except anyio.DelimiterNotFound:
                         await to_client.send(_problem(types.PARSE_ERROR, "The message is too large."))
                         return
                     await self._take(line, connection, to_server, to_client)
+
+    async def _line(self, lines: BufferedByteReceiveStream, connection: "_Connection") -> bytes:
+        if connection.stream.owner is not None:
+            return await lines.receive_until(b"\n", self._longest)
+        with contextlib.suppress(anyio.DelimiterNotFound):
+            return await lines.receive_until(b"\n", _SHORT_LINE)
+        async with self._long_lines:  # what has come is kept
+            return await lines.receive_until(b"\n", self._longest)
 
     async def _take(self, line: bytes, connection: "_Connection", to_server: ToServer, to_client: ToClient) -> None:
         """Pass one message on to the server, or answer it here: what has no valid proof goes no further."""
@@ -117,7 +165,7 @@ class AgentsSocket:
             if isinstance(message, types.JSONRPCRequest):
                 await to_client.send(_error(message.id, as_error(refusal).error))
             return
-        connection.stream.owner = caller.identity.spiffe_id
+        self._has_owner(connection.stream, caller.identity.spiffe_id)
         if isinstance(message, types.JSONRPCRequest) and not await connection.asks(message.id):
             await to_client.send(_problem(types.INVALID_REQUEST, "This id is in use.", message.id))
             return

@@ -8,8 +8,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 demo: .venv/base  ## one call end to end, on real protocol traffic
 	@$(BIN)/aam demo
 
-test: .venv/dev  ## the tests, under a minute
-	@$(BIN)/python -m pytest -q -n 3 -m "not slow"
+test: .venv/dev  ## the tests, in about a minute on two cores
+	@$(BIN)/python -m pytest -q -n 4 -m "not slow"
 
 check: .venv/dev  ## format, lint, strict types, tests
 	@$(BIN)/ruff format --check .

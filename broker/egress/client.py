@@ -1,5 +1,6 @@
 """One HTTP client for each connector, made once: it pins, caps and cuts, and says whether a request had been sent."""
 
+import asyncio
 import re
 import ssl
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ from broker.errors import (
 
 # What a response says of itself that a connector may need; cookies, challenges and locations stay here.
 _HEADERS_KEPT = frozenset({"content-type", "retry-after", "etag", "last-modified", "link", "sforce-limit-info"})
+_CLOSING_SECONDS = 0.01
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.1
 
@@ -181,6 +183,7 @@ class Egress:
         for client in self._clients.values():
             await client.close()
         self._clients.clear()
+        await asyncio.sleep(_CLOSING_SECONDS)  # a connection that was cut closes in the loop's next rounds
 
 
 def _check_headers(method: str, headers: Mapping[str, str]) -> None:

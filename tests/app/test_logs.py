@@ -62,6 +62,7 @@ def test_what_the_event_loop_reports_is_reported_without_its_text(log: io.String
     assert WORDS not in log.getvalue()
 
 
+@pytest.mark.slow
 def test_what_nobody_catches_is_reported_without_its_text() -> None:
     """credentials.md B6: the hooks of the interpreter print whole tracebacks, text and all."""
     crashed = subprocess.run([sys.executable, "-c", CRASH], capture_output=True, text=True, check=False)

@@ -20,6 +20,7 @@ from tests.support.notes import Notes, NotesService
 READ = ("notes_notes_read", {"id": "n1"})
 
 
+@pytest.mark.slow
 def test_told_to_stop_it_finishes_what_runs_and_refuses_what_comes(
     written: Written, notes_service: NotesService
 ) -> None:
@@ -123,6 +124,7 @@ def test_a_start_that_cannot_be_recorded_is_none(written: Written, monkeypatch: 
     assert not list((written.directory / "run").glob("*.sock"))
 
 
+@pytest.mark.slow
 def test_what_does_not_end_in_time_is_cut_and_recorded(
     serve: Serve, notes_service: NotesService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

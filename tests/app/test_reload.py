@@ -60,6 +60,7 @@ def test_a_set_with_a_mistake_changes_nothing_and_is_on_record(serve: Serve) -> 
     assert broker.operators.get("/v1/status")["documents"]["problems"]
 
 
+@pytest.mark.slow
 def test_a_set_that_cannot_be_recorded_is_not_in_force(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """audit.md C5: what cannot be recorded is not done; it is done as soon as it can be."""
     monkeypatch.setattr("broker.store._BUSY_SECONDS", 0.05)
@@ -89,6 +90,7 @@ def test_a_changed_broker_document_waits_for_a_restart(serve: Serve) -> None:
     assert Wire(broker).call(READ[0], {"id": "x" * 1000}).code is None
 
 
+@pytest.mark.slow
 def test_a_background_task_that_fails_begins_again(serve: Serve) -> None:
     """Calls do not depend on what goes on beside them, and that does not end for one failure."""
     broker = serve()

@@ -41,6 +41,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Received]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_where_a_collector_is_named_the_spans_of_calls_arrive_there(
     collector: Received, written: Written, notes_service: NotesService
 ) -> None:

@@ -148,6 +148,7 @@ def test_requests_sent_far_ahead_of_their_answers_end_the_connection(broker: Ser
     assert wire.tools()
 
 
+@pytest.mark.slow
 def test_a_client_that_reads_no_answer_is_cut(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for a client that never reads is not kept for ever."""
     monkeypatch.setattr("broker.app.http._SLOWEST_READER", 0.2)

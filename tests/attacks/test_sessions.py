@@ -258,6 +258,7 @@ def test_a_running_call_is_cut_when_its_agent_is_suspended(serve: Serve, notes_s
     until(lambda: broker.last_status() == "outcome_unknown")
 
 
+@pytest.mark.slow
 def test_an_agent_whose_time_has_come_keeps_nothing_open(serve: Serve) -> None:
     """streams.py: what is open belongs to an agent that may call; a registration that has run out is none."""
     broker = serve()

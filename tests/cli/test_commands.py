@@ -268,6 +268,7 @@ def test_the_relay_stays_tiny() -> None:
     assert len(loaded) < 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [("check",), ("trail", "tail", "--json"), ("trail", "tail", "--last", "1000")])
 def test_whoever_stops_reading_early_gets_no_traceback(served: Any, command: tuple[str, ...]) -> None:
     """`aam … | head -1`."""
@@ -283,6 +284,7 @@ def test_whoever_stops_reading_early_gets_no_traceback(served: Any, command: tup
     assert ran.stderr == ""
 
 
+@pytest.mark.slow
 def test_a_good_set_never_ends_with_1(own: Any) -> None:
     """`aam check … | head -1`: 1 would say that the set has mistakes."""
     (own.directory / "more").mkdir()

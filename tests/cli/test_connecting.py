@@ -79,6 +79,7 @@ def test_an_agent_without_selectors_is_told_to_use_a_token(aam: Aam, own: Any) -
 # --- A token file as the proof ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_token_file_that_a_helper_renews_connects_tomorrow_too(
     aam: Aam, served: Any, tmp_path: Path, until: Any
 ) -> None:

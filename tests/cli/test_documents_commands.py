@@ -184,6 +184,7 @@ def test_serve_says_on_one_screen_where_everybody_connects(served: Any) -> None:
         assert part in said
 
 
+@pytest.mark.slow
 def test_serve_drains_on_sigterm_and_takes_its_sockets_away(own: Any) -> None:
     """Issue 2, What a user can do 3: `aam serve` drains on SIGTERM."""
     with own:
@@ -194,6 +195,7 @@ def test_serve_drains_on_sigterm_and_takes_its_sockets_away(own: Any) -> None:
     assert "Traceback" not in own.log.read_text()
 
 
+@pytest.mark.slow
 def test_a_second_broker_on_the_same_store_refuses_to_start(served: Any, process: Aam) -> None:
     """architecture.md, Processes and people: the only process that opens the store."""
     ran = process("serve", str(served.directory), "--development", "--json")
@@ -202,6 +204,7 @@ def test_a_second_broker_on_the_same_store_refuses_to_start(served: Any, process
     assert ran.json["code"] in {"store_in_use", "listener_refused"}
 
 
+@pytest.mark.slow
 def test_serve_with_mistakes_names_them_and_does_not_start(process: Aam, own: Any) -> None:
     """architecture.md, The documents: a set with one broken document is refused."""
     (own.directory / "broken.yaml").write_text("a: [")
@@ -214,6 +217,7 @@ def test_serve_with_mistakes_names_them_and_does_not_start(process: Aam, own: An
     assert not (own.directory / "data").exists()
 
 
+@pytest.mark.slow
 def test_serve_says_each_mistake_once(process: Aam, tmp_path: Path) -> None:
     """An empty directory has one mistake; by --dir as well."""
     ran = process("serve", "--dir", str(tmp_path))
@@ -223,6 +227,7 @@ def test_serve_says_each_mistake_once(process: Aam, tmp_path: Path) -> None:
     assert "documents_invalid" in ran.err
 
 
+@pytest.mark.slow
 def test_serve_on_a_wildcard_address_says_what_agents_call(own: Any) -> None:
     """Nobody can call 0.0.0.0."""
     broker = own.directory / "broker.yaml"

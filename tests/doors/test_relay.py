@@ -138,6 +138,7 @@ def test_what_a_daemon_that_goes_leaves_unanswered_is_answered_by_the_relay(
     assert process.wait(10) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("era", ERAS)
 def test_a_client_goes_on_after_the_broker_has_restarted(written: Written, era: Era) -> None:
     """Issue 2, client-config: what works today works tomorrow too; a session of an older revision is begun again."""

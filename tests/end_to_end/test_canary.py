@@ -133,6 +133,7 @@ def test_no_byte_of_a_token_is_anywhere_it_should_not_be(
     assert b"leak_blocked" in seen["export"]
 
 
+@pytest.mark.slow
 def test_the_same_search_finds_the_canary_once_the_scanner_is_off(
     service: SalesforceService, spans: Path, tmp_path: Path
 ) -> None:

@@ -211,9 +211,10 @@ class Story:
 
     def _verification(self, servers: Servers) -> None:
         export, altered = self._place / "trail.jsonl", self._place / "altered.jsonl"
-        console.print("\nAnybody can check it:")
+        console.print("\nIts operator checks it, live, and exports it, both of which are on record too:")
         live = self._aam("trail", "verify", "--dir", str(servers.directory))
         self._aam("trail", "export", str(export), "--dir", str(servers.directory))
+        console.print("\nWith the export, anybody can check it, and needs no broker:")
         whole = self._aam("trail", "verify", str(export), hide="not proved")
         self._prove("The trail verifies, live and exported", live.returncode == 0 and whole.returncode == 0)
 

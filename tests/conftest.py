@@ -1,11 +1,13 @@
 """A service with effects, documents for it, and brokers: one for all tests that leave it as it was, and own ones."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.broker import ServedBroker
 from tests.support.clients import Wire
@@ -13,6 +15,12 @@ from tests.support.documents import Written, connector_document, write_documents
 from tests.support.notes import Notes, NotesService
 
 Serve = Callable[..., ServedBroker]
+
+# How fast a machine is while other tests run on it is no property of ours; CI looks at the same examples each time
+_UNTIMED: Any = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("here", **_UNTIMED)
+settings.register_profile("ci", derandomize=True, **_UNTIMED)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "here"))
 
 
 @pytest.fixture(scope="session")

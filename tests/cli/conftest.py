@@ -19,25 +19,11 @@ from typer.testing import CliRunner
 from broker.cli.commands import app
 from broker.cli.daemon import Daemon
 from broker.testing.salesforce import SalesforceService
+from tests.support.salesforce import CONNECTOR
 
 AAM = Path(sys.executable).with_name("aam")
 PATIENCE = 20.0
-CONNECTOR = """\
-apiVersion: access.envisionai.dev/v1
-kind: Connector
-metadata: {{ name: salesforce }}
-spec:
-  type: salesforce
-  url: {url}
-  resources: {{ accounts: Account, contacts: Contact, opportunities: Opportunity, cases: Case }}
-  snapshot: salesforce.snapshot.json
-  oauth:
-    token_endpoint: {url}/services/oauth2/token
-    revocation_endpoint: {url}/services/oauth2/revoke
-    audience: {audience}
-  reach: {{ private_ranges: [127.0.0.0/8, "::1/128"], certificate_authority: ca.pem }}
-  limits: {{ connect_seconds: 1, total_seconds: 2 }}
-"""
+_IMPATIENT = "  limits: { connect_seconds: 1, total_seconds: 2 }\n"
 
 
 @dataclass(frozen=True)
@@ -122,7 +108,9 @@ class Served:
         assert aam("init", directory, "--port", str(self.port)).code == 0
         connectors = directory / "connectors"
         (connectors / "ca.pem").write_bytes(service.ca_file.read_bytes())
-        (connectors / "salesforce.yaml").write_text(CONNECTOR.format(url=service.url, audience=service.audience))
+        (connectors / "salesforce.yaml").write_text(
+            CONNECTOR.format(url=service.url, audience=service.audience) + _IMPATIENT
+        )
 
     @property
     def url(self) -> str:

@@ -1,5 +1,6 @@
 import asyncio
 import concurrent.futures
+import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import anyio.to_thread
 import pytest
 
 from broker.connector.blocking import run_blocking
+from broker.identity import Registry
 from tests.support.broker import Line, locked
 from tests.support.notes import Notes, NotesService, read, write
 
@@ -209,3 +211,28 @@ async def _wait_in(timer: Any) -> None:
     else:
         with timer:
             await asyncio.Event().wait()
+
+
+def test_an_answer_is_withheld_from_an_agent_that_was_barred_meanwhile(in_line: InLine, notes: Notes) -> None:
+    """architecture.md, The documents: an agent's status is read live; an answer is let go to one that may call."""
+
+    async def case(line: Line) -> None:
+        documents = line.parts.documents
+
+        async def then_bar(call: Any, session: Any) -> Any:
+            result = await read(call, session)
+            documents.current = dataclasses.replace(documents.current, registry=Registry([]))
+            return result
+
+        notes.behaves = then_bar
+
+        refusal = await line.refused("notes_notes_misbehave", {"id": "n1"})
+
+        (outcome,) = await recorded(line)
+        assert (refusal.code, outcome["status"], outcome["code"]) == (
+            "agent_unregistered",
+            "withheld",
+            "agent_unregistered",
+        )
+
+    in_line(case)

@@ -12,7 +12,7 @@ PORT = 8479  # in the audience; the listener takes a free one
 AUDIENCE = f"http://127.0.0.1:{PORT}/mcp"
 ANALYST = "spiffe://prod/agent/finance-analyst"
 
-_CONNECTOR = """\
+CONNECTOR = """\
 apiVersion: access.envisionai.dev/v1
 kind: Connector
 metadata: {{name: salesforce}}
@@ -21,7 +21,10 @@ spec:
   url: {url}
   resources: {{accounts: Account, contacts: Contact, opportunities: Opportunity, cases: Case}}
   snapshot: salesforce.snapshot.json
-  oauth: {{token_endpoint: "{url}/services/oauth2/token", audience: "{url}"}}
+  oauth:
+    token_endpoint: {url}/services/oauth2/token
+    revocation_endpoint: {url}/services/oauth2/revoke
+    audience: {audience}
   reach: {{private_ranges: [127.0.0.0/8, "::1/128"], certificate_authority: ca.pem}}
 """
 
@@ -56,7 +59,7 @@ def write_starter_set(directory: Path, service: SalesforceService) -> StarterSet
     write_starter(directory, PORT)
     broker = directory / "broker.yaml"
     broker.write_text(broker.read_text().replace(f"http: 127.0.0.1:{PORT}\n", "http: 127.0.0.1:0\n"))
-    (directory / "connectors/salesforce.yaml").write_text(_CONNECTOR.format(url=service.url))
+    (directory / "connectors/salesforce.yaml").write_text(CONNECTOR.format(url=service.url, audience=service.audience))
     (directory / "connectors/ca.pem").write_text(service.ca_file.read_text())
     (directory / "policies/reader.yaml").write_text(_READER)
     return StarterSet(directory, DevelopmentTrustDomain.read("prod", directory / DEVELOPMENT_KEY))

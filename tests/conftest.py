@@ -1,7 +1,7 @@
 """A service with effects, documents for it, and brokers: one for all tests that leave it as it was, and own ones."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from broker.egress import Egress
+from broker.testing.salesforce import SalesforceService
+from broker.vault import KeyEncryptionKey
 from tests.support.broker import ServedBroker
 from tests.support.clients import Wire
 from tests.support.documents import Written, connector_document, write_documents
@@ -70,3 +73,37 @@ def serve(notes_service: NotesService, tmp_path: Path) -> Iterator[Serve]:
             return stack.enter_context(ServedBroker(written, Notes(), development=development, grant=grant))
 
         yield serve
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Run on asyncio, as the daemon does."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def shared_salesforce(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SalesforceService]:
+    """Serve a Salesforce-shaped service."""
+    with SalesforceService(tmp_path_factory.mktemp("salesforce")) as service:
+        yield service
+
+
+@pytest.fixture
+def salesforce(shared_salesforce: SalesforceService) -> Iterator[SalesforceService]:
+    """Lend it, and take back the faults that are left over."""
+    yield shared_salesforce
+    shared_salesforce.faults.clear()
+
+
+@pytest.fixture
+async def egress() -> AsyncIterator[Egress]:
+    """Make the only way out."""
+    egress = Egress()
+    yield egress
+    await egress.close()
+
+
+@pytest.fixture
+def key() -> KeyEncryptionKey:
+    """Make a key-encryption key."""
+    return KeyEncryptionKey(os.urandom(32))

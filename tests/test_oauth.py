@@ -1,7 +1,7 @@
 import json
 import time
 import traceback
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Mapping
 from ipaddress import ip_network
 from typing import Any
 from urllib.parse import parse_qs
@@ -36,34 +36,6 @@ pytestmark = pytest.mark.anyio
 
 WORDS = "the service's own words"
 GOOD = {"access_token": "x" * 40, "token_type": "Bearer"}
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    """Run on asyncio, as the daemon does."""
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SalesforceService]:
-    """Serve a Salesforce-shaped service."""
-    with SalesforceService(tmp_path_factory.mktemp("salesforce")) as service:
-        yield service
-
-
-@pytest.fixture
-def salesforce(shared: SalesforceService) -> Iterator[SalesforceService]:
-    """Lend it, and take back the faults that are left over."""
-    yield shared
-    shared.faults.clear()
-
-
-@pytest.fixture
-async def egress() -> AsyncIterator[Egress]:
-    """Make the only way out."""
-    egress = Egress()
-    yield egress
-    await egress.close()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import copy
 import dataclasses
 import io
 import logging
-import os
 import pickle
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -37,31 +36,12 @@ LOG = "access.example/log/test"
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    """Run on asyncio, as the daemon does."""
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-def salesforce(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SalesforceService]:
-    """Serve a Salesforce-shaped service."""
-    with SalesforceService(tmp_path_factory.mktemp("salesforce")) as service:
-        yield service
-
-
-@pytest.fixture
 async def service(salesforce: SalesforceService) -> AsyncIterator[Service]:
     """Describe the service as a connector's document does."""
     egress = Egress()
     yield service_of(egress, salesforce)
     await egress.close()
     salesforce.faults.clear()
-
-
-@pytest.fixture
-def key() -> KeyEncryptionKey:
-    """Make a key-encryption key."""
-    return KeyEncryptionKey(os.urandom(32))
 
 
 @pytest.fixture

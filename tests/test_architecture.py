@@ -16,6 +16,7 @@ LAYERS = (
     {"store"},
     {"vault", "budget", "documents"},
     {"pipeline"},
+    {"evidence"},
     {"doors"},
     {"testing"},
     {"app"},
@@ -34,7 +35,7 @@ ONLY_IN = {
     "starlette": {"doors", "app", "testing"},
     "authlib": {"oauth"},
     "keyring": {"vault"},
-    "cryptography": {"vault", "cli", "testing"},
+    "cryptography": {"vault", "audit", "cli", "testing"},
     "ruamel": {"documents", "cli"},
     "jsonschema_rs": {"catalog"},
 }

@@ -393,6 +393,12 @@ class StoreUnusable(CannotStart):
     code = "store_unusable"
 
 
+class TrailRolledBack(CannotStart):
+    """The store's trail is older than a head of it that was signed, or is another one."""
+
+    code = "trail_rolled_back"
+
+
 class KeyUnavailable(CannotStart):
     """The key-encryption key cannot be read from its configured source."""
 

@@ -47,6 +47,7 @@ async def live(parts: Parts, stop: asyncio.Event, ready: Callable[[Serving], Non
             tasks.start_soon(_keep_up, partial(parts.documents.watch, changes.loaded, changes.refused))
             tasks.start_soon(_keep_up, parts.recorder.keep_settling)
             tasks.start_soon(_keep_up, parts.refused.keep_flushing)
+            tasks.start_soon(_keep_up, parts.heads.keep)
             tasks.start_soon(_keep_up, changes.keep_cutting)
             settle_garbage()
             logger.info("serving", extra={"documents": parts.documents.current.digest[:12]})

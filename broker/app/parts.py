@@ -12,32 +12,46 @@ from broker.documents import Documents, Snapshot
 from broker.doors.entrance import Entrance, RefusedAuthentications
 from broker.doors.mcp import McpServer
 from broker.egress import Egress, Limits, Reach
+from broker.evidence.heads import Heads
+from broker.evidence.sinks import open_sink
 from broker.identity import BundleKeeper, BundleUrl, Identifier, TrustStore
 from broker.pipeline import Pipeline, Recorder
 from broker.store import Store
-from broker.vault import Vault, read_key
+from broker.vault import SigningKeys, Vault, read_key
 
 
 class Parts:
     """What a running broker is made of."""
 
-    def __init__(self, options: Options, documents: Documents, store: Store, vault: Vault, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        options: Options,
+        documents: Documents,
+        store: Store,
+        vault: Vault,
+        signing: SigningKeys,
+        recorder: Recorder,
+    ) -> None:
         self.options = options
         self.documents = documents
         self.store = store
         self.vault = vault
+        self.signing = signing
         self.recorder = recorder
         self.unfinished: list[str] = []
         self.started = time.time()
         self.egress = Egress()
         self.trust = TrustStore()
         self.bundles = BundleKeeper(self.trust)
-        caps = documents.current.broker.caps
+        broker = documents.current.broker
+        sinks = [open_sink(source, self.egress) for source in documents.current.sinks]
+        self.heads = Heads(store, signing, recorder, sinks, broker.trail.checkpoint_seconds)
+        caps = broker.caps
         self.slots = CallSlots(caps.calls_at_once, caps.calls_at_once_per_agent)
         self.pipeline = Pipeline(documents, recorder, self.slots, vault, self.egress)
         self.refused = RefusedAuthentications(recorder.note)
         identifier = Identifier(
-            documents.current.broker.audience,
+            broker.audience,
             self.trust,
             lambda: documents.current.registry,
             lambda: documents.current.trust_domains,
@@ -58,9 +72,12 @@ class Parts:
         vault = Vault(store, key)
         await vault.start()
         recorder = Recorder(store, await vault.digest_key("trail digests"))
-        parts = cls(options, documents, store, vault, recorder)
+        signing = SigningKeys(store, key)
+        await signing.start()
+        parts = cls(options, documents, store, vault, signing, recorder)
         stack.push_async_callback(parts.egress.close)
         stack.push_async_callback(parts.bundles.close)
+        await parts.heads.check()
         parts.unfinished = await recorder.recover()
         parts.trust_snapshot(snapshot)
         return parts
@@ -82,6 +99,6 @@ class Parts:
         """Return what keeps the broker from serving calls now, or None."""
         if self.pipeline.draining:
             return {"status": "draining"}
-        if self.store.commits.failing:
+        if self.store.commits.failing or self.recorder.hindrances:
             return {"status": "audit_unavailable"}
         return None

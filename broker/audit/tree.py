@@ -1,7 +1,7 @@
 """The Merkle tree over the records (RFC 6962 §2.1), kept as the few hashes that a growing log needs."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -52,12 +52,26 @@ class Head:
 
     def root(self) -> bytes:
         """Return the root hash, MTH(D[size])."""
-        if not self.peaks:
-            return hashlib.sha256().digest()
-        root = self.peaks[-1]
-        for peak in reversed(self.peaks[:-1]):
-            root = node_hash(peak, root)
-        return root
+        return fold(self.peaks)
+
+
+def cover(start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Yield (level, index) of the fewest complete subtrees that make up the leaves start to stop - 1, in order."""
+    while start < stop:
+        aligned = (start & -start).bit_length() - 1 if start else 63
+        level = min(aligned, (stop - start).bit_length() - 1)
+        yield level, start >> level
+        start += 1 << level
+
+
+def fold(hashes: Sequence[bytes]) -> bytes:
+    """Return the root over complete subtrees, largest first; MTH of nothing for none."""
+    if not hashes:
+        return hashlib.sha256().digest()
+    root = hashes[-1]
+    for one in reversed(hashes[:-1]):
+        root = node_hash(one, root)
+    return root
 
 
 def restore(size: int, last: bytes, stored: Callable[[int, int, int], Iterator[bytes]]) -> Head:

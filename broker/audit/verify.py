@@ -1,59 +1,27 @@
-"""The check: whether records make the log that a head speaks of, and which is the first bad one if they do not.
-
-An export is JSON Lines: a statement of the head, then each record's canonical bytes, in order.
-
-    {"export":"access.envisionai.dev/trail/v1","last":"…","log":"…","root":"…","size":2}
-    {"id":"0197…","kind":"started",…,"prev_hash":"000…","seq":0,"v":1}
-    {"id":"0197…","kind":"requested",…,"prev_hash":"5b1c…","seq":1,"v":1}
-"""
+"""The check: whether records make the log that a head speaks of, and which is the first bad one if they do not."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from broker.audit.canonical import canonical
+from broker.audit.checkpoint import Checkpoint, trusted_keys
+from broker.audit.note import VerifierKey
 from broker.audit.record import LARGEST, NO_HASH
+from broker.audit.statement import Gap, Statement
 from broker.audit.tree import Head, leaf_hash
 
-FORMAT = "access.envisionai.dev/trail/v1"
 UNSIGNED = (
-    "The head is not signed yet: whoever could write both the trail and this statement of it could have rewritten "
+    "The head is not signed: whoever could write both the trail and this statement of it could have rewritten "
     "both. Compare the root with one that you noted earlier or hold elsewhere."
 )
+OWN_KEY = (
+    "The key that signed the head was named by the export itself. Compare it with one that you had from elsewhere, "
+    "or give that one with --key."
+)
 TAIL = "Records after this head, if any, are not covered."
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """What is claimed of a log: its name, how many records it has, its root hash and the last record's leaf hash."""
-
-    log: str
-    size: int
-    root: str
-    last: str
-
-    @classmethod
-    def of(cls, log: str, head: Head) -> Self:
-        """Return the statement of a head."""
-        return cls(log, head.size, head.root().hex(), head.last.hex())
-
-    def line(self) -> bytes:
-        """Return it as the first line of an export, without the line's end."""
-        return canonical({"export": FORMAT, "log": self.log, "size": self.size, "root": self.root, "last": self.last})
-
-    @classmethod
-    def parse(cls, line: bytes) -> Self:
-        """Read the first line of an export; raise `ValueError` if it is none."""
-        try:
-            stated = json.loads(line)
-            statement = cls(stated["log"], stated["size"], stated["root"], stated["last"])
-            if type(statement.size) is int and statement.size >= 0 and statement.line() == line:
-                return statement
-        except (ValueError, RecursionError, KeyError, TypeError):
-            pass
-        raise ValueError(f"the first line is not the statement of a trail export ({FORMAT})")
 
 
 @dataclass(slots=True)
@@ -72,69 +40,239 @@ class Report:
         """Whether nothing is wrong."""
         return self.problem is None
 
+    def facts(self) -> dict[str, Any]:
+        """Return it as plain values, as `--json` prints it."""
+        return {
+            "ok": self.holds,
+            "records": self.records,
+            "root": self.root,
+            "proved": self.proved,
+            "not_proved": self.open,
+            "first_bad_record": self.first_bad,
+            "problem": self.problem,
+        }
+
     def fail(self, index: int | None, problem: str) -> Self:
-        """Note the first thing that is wrong."""
-        self.first_bad, self.problem = index, problem
+        """Note the first thing that is wrong: then nothing is proved."""
+        self.first_bad, self.problem, self.proved = index, problem, []
         return self
 
 
-def verify(records: Iterable[bytes], stated: Statement) -> Report:
-    """Check records (canonical bytes, in order) against the statement of a head, in constant memory."""
-    report = Report(open=[UNSIGNED, TAIL])
-    head, before = Head(), Head()
-    broken: _Break | None = None
+def verify(
+    lines: Iterable[bytes],
+    stated: Statement,
+    trusted: Sequence[VerifierKey] = (),
+    held: Sequence[Checkpoint] = (),
+) -> Report:
+    """Check the lines of an export (records and gaps, in order) against the statement of a head, in constant memory.
 
-    for index, body in enumerate(records):
+    With `trusted` keys, one of them, or one that they endorse, must have signed the head. `held` are heads that the
+    auditor has from elsewhere: the export must have had each of them on its way.
+    """
+    report = Report()
+    try:
+        signed = _check_head(report, stated, trusted)
+    except ValueError as error:
+        return report.fail(None, f"the head does not hold: {error}")
+    report.open.append(TAIL)
+    return _Walk(report, stated, held).over(lines, signed)
+
+
+def _check_head(report: Report, stated: Statement, trusted: Sequence[VerifierKey]) -> str | None:
+    """Return who signed the head, in words; None if nobody did, which is refused where somebody is trusted."""
+    if not trusted and not stated.checkpoint:
+        report.open.append(UNSIGNED)
+        return None
+    own = [one.key for one in stated.keys]
+    signers = stated.check_signed(trusted_keys(stated.log, trusted or own, stated.keys))
+    if not trusted:
+        report.open.append(OWN_KEY)
+    return ", ".join(f"{key.name} (key {key.key_id.hex()})" for key in signers)
+
+
+class _Walk:
+    """The way through an export, line by line, and the log as it grows."""
+
+    def __init__(self, report: Report, stated: Statement, held: Sequence[Checkpoint]) -> None:
+        self.report = report
+        self.stated = stated
+        self.head = Head()
+        self.before: Head | None = Head()
+        """The log before the last record; None where that is not in the export."""
+        self.broken: _Break | None = None
+        self.absent = _Absent()
+        self._held = {one.size: one for one in held}
+        self._met: list[Checkpoint] = []
+
+    def over(self, lines: Iterable[bytes], signed: str | None) -> Report:
+        """Check every line, then all of them together."""
+        for line in lines:
+            found = self._step(line)
+            if found is not None:  # a break before it comes first
+                return self.report.fail(*(self._verdict() if self.broken is not None else found))
+            if (problem := self._meet_held()) is not None:
+                return self.report.fail(None, problem)
+        self.report.root = self.head.root().hex()
+        self._conclude()
+        if self.report.holds:
+            self._say(signed)
+        return self.report
+
+    def _step(self, line: bytes) -> tuple[int, str] | None:
+        """Append one line to the log, or return what is wrong with it and at which record."""
+        index = self.head.size
+        try:
+            gap = Gap.parse(line)
+        except ValueError as error:
+            return index, str(error)
+        if gap is not None:
+            return self._skip(gap)
+
         # 1. Each record is what it says it is: canonical, of this log, at its place.
-        record, problem = _parse(body, index, stated.log)
-        if problem is not None:  # a break before it comes first
-            return report.fail(*(broken.verdict(stated, head) if broken is not None else (index, problem)))
+        record, problem = _parse(line, index, self.stated.log)
+        if problem is not None:
+            return index, problem
 
-        # 2. Each record names the one before it.
-        if broken is None and record["prev_hash"] != (head.last.hex() if index else NO_HASH):
-            broken = _Break(index, repaired=before, claimed=record["prev_hash"])
-        elif broken is not None and broken.next_fits is None:
-            broken.next_fits = record["prev_hash"] == head.last.hex()
+        # 2. Each record names the one before it, where that is known.
+        self._check_link(index, record)
+        leaf = leaf_hash(line)
+        self.before, self.head = self.head, self.head.append(leaf)
+        if self.broken is not None:
+            self.broken.follow(leaf)
+        self.absent.explain(record)
+        self.report.records += 1
+        return None
 
-        before, head = head, head.append(leaf_hash(body))
-        if broken is not None:
-            broken.follow(leaf_hash(body))
-        report.records = index + 1
+    def _skip(self, gap: Gap) -> tuple[int, str] | None:
+        if gap.start != self.head.size or gap.stop > self.stated.size:
+            return self.head.size, f"a gap stands here that is said to be of records {gap.start} to {gap.stop - 1}"
+        if gap.why == "filtered" and not self.stated.filter:
+            return gap.start, "records are left out of an export that is said to be of everything"
+        self.absent.note(gap)
+        self.head, self.before = gap.onto(self.head), None
+        return None
 
-    # 3. All of them together have the root that was stated, and none is missing.
-    report.root = head.root().hex()
-    return _conclude(report, head, stated, broken)
+    def _check_link(self, index: int, record: dict[str, Any]) -> None:
+        claimed = record["prev_hash"]
+        known = self.head.last.hex() if index else NO_HASH
+        if not known:  # the record before is in a gap
+            return
+        if self.broken is None and claimed != known:
+            self.broken = _Break(index, repaired=self.before, claimed=claimed)
+        elif self.broken is not None and self.broken.next_fits is None:
+            self.broken.next_fits = claimed == known
+
+    def _meet_held(self) -> str | None:
+        held = self._held.get(self.head.size)
+        if held is None or held in self._met:
+            return None
+        if held.origin != self.stated.log:
+            return f"the head that you hold is of another log, {held.origin!r}"
+        if held.root != self.head.root():
+            return f"at {held.size} records, the head that you hold has another root: the log was rewritten since"
+        self._met.append(held)
+        return None
+
+    def _verdict(self) -> tuple[int, str]:
+        assert self.broken is not None  # noqa: S101 - asked for by those who saw it
+        return self.broken.verdict(self.stated, self.head)
+
+    def _conclude(self) -> None:
+        """Check that all of them together have the root that was stated, and none is missing."""
+        stated, report, size = self.stated, self.report, self.head.size
+        if self.broken is not None and self.broken.index < stated.size:
+            report.fail(*self._verdict())
+        elif size != stated.size and report.root == stated.root:
+            report.fail(None, f"the records have the root that was stated, but are {size} in number")
+        elif size < stated.size:
+            report.fail(size, f"{stated.size - size} records are missing from the end")
+        elif size > stated.size:
+            report.fail(stated.size, f"there are more records than the {stated.size} that the head speaks of")
+        else:
+            self._conclude_roots()
+
+    def _conclude_roots(self) -> None:
+        stated, report = self.stated, self.report
+        fits = report.root == stated.root
+        last = self.head.last.hex()
+        if not fits and last and last != stated.last:
+            report.fail(stated.size - 1, "the last record is not the one that the head names")
+        elif not fits or (last and last != stated.last):
+            report.fail(None, "every record links to the next, but the statement of their head does not fit them")
+        elif (unexplained := self.absent.unexplained()) is not None and not stated.filter:
+            report.fail(unexplained, "this record's body is gone, and no record in the export says that it was pruned")
+
+    def _say(self, signed: str | None) -> None:
+        report, missing = self.report, self.stated.size - self.report.records
+        if missing:
+            report.proved.append(f"{report.records} records are unchanged and in their places in the log.")
+        else:
+            report.proved.append(f"{report.records} records are unchanged, complete and in order up to the head.")
+        report.proved.append(f"The RFC 6962 root at {self.stated.size} records is the one stated: {report.root}.")
+        if signed is not None:
+            report.proved.append(f"That head was signed by {signed}.")
+        for held in self._met:
+            report.proved.append(f"The head of {held.size} records that you hold is on its way.")
+        report.open += [
+            f"The head of {held.size} records that you hold was not compared: the export does not reach, or skips it."
+            for held in self._held.values()
+            if held not in self._met
+        ]
+        report.open += self.absent.sentences()
 
 
-def _conclude(report: Report, head: Head, stated: Statement, broken: "_Break | None") -> Report:
-    if broken is not None and broken.index < stated.size:
-        return report.fail(*broken.verdict(stated, head))
-    if report.records != stated.size and report.root == stated.root:
-        return report.fail(None, f"the records have the root that was stated, but are {report.records} in number")
-    if report.records < stated.size:
-        return report.fail(report.records, f"{stated.size - report.records} records are missing from the end")
-    if report.records > stated.size:
-        return report.fail(stated.size, f"there are more records than the {stated.size} that the head speaks of")
-    right = report.root == stated.root, head.last.hex() == stated.last
-    if right == (False, False) and stated.size:
-        return report.fail(stated.size - 1, "the last record is not the one that the head names")
-    if right != (True, True):
-        return report.fail(None, "every record links to the next, but the statement of their head does not fit them")
-    report.proved = [
-        f"{report.records} records are unchanged, complete and in order up to the head.",
-        f"Their RFC 6962 root is the one stated: {report.root}.",
-    ]
-    return report
+class _Absent:
+    """Which records an export is without, and which of them a record says were pruned."""
+
+    def __init__(self) -> None:
+        self.filtered = 0
+        self._pruned: list[tuple[int, int]] = []
+        self._said: list[tuple[int, int]] = []
+
+    def note(self, gap: Gap) -> None:
+        if gap.why == "filtered":
+            self.filtered += gap.stop - gap.start
+        elif self._pruned and self._pruned[-1][1] == gap.start:
+            self._pruned[-1] = (self._pruned[-1][0], gap.stop)
+        else:
+            self._pruned.append((gap.start, gap.stop))
+
+    def explain(self, record: dict[str, Any]) -> None:
+        if record.get("kind") == "trail_pruned" and isinstance(record.get("ranges"), list):
+            self._said += [(one[0], one[1]) for one in record["ranges"] if _is_range(one)]
+
+    def unexplained(self) -> int | None:
+        """Return the first record that is said to be pruned and that no record says was."""
+        said = sorted(self._said)
+        for start, stop in self._pruned:
+            reached = start
+            for first, end in said:
+                if first <= reached < end:
+                    reached = end
+            if reached < stop:
+                return reached
+        return None
+
+    def sentences(self) -> Iterator[str]:
+        pruned = sum(stop - start for start, stop in self._pruned)
+        if pruned:
+            yield f"What {pruned} pruned records said; their hashes are in the tree, and the pruning is on record."
+        if self.filtered:
+            yield f"What {self.filtered} other records say, and that the filter left out none that it should have kept."
+
+
+def _is_range(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(type(one) is int for one in value)  # noqa: PLR2004
 
 
 class _Break:
     """A place where a record does not name the one before it, and the log as it would be with the link mended."""
 
-    def __init__(self, index: int, repaired: Head, claimed: Any) -> None:
+    def __init__(self, index: int, repaired: Head | None, claimed: Any) -> None:
         self.index = index
         self.next_fits: bool | None = None
         self._repaired: Head | None = None
-        if isinstance(claimed, str) and len(claimed) == len(NO_HASH) and index:
+        if isinstance(claimed, str) and len(claimed) == len(NO_HASH) and index and repaired is not None:
             try:
                 self._repaired = repaired.append(bytes.fromhex(claimed))
             except ValueError:
@@ -174,16 +312,16 @@ def _parse(body: bytes, index: int, log: str) -> tuple[dict[str, Any], str | Non
 
 def read_export(path: Path) -> tuple[Statement, Iterator[bytes]]:
     """Open an export; raise `ValueError` if it is none, `OSError` if it cannot be read."""
-    lines = path.open("rb")
+    lines = read_lines(path.open("rb"))
     try:
-        stated = Statement.parse(lines.readline(LARGEST).removesuffix(b"\n"))
+        return Statement.parse(next(lines, b"")), lines
     except ValueError:
         lines.close()
         raise
 
-    def records() -> Iterator[bytes]:
-        with lines:
-            while line := lines.readline(LARGEST + 2):
-                yield line.removesuffix(b"\n")
 
-    return stated, records()
+def read_lines(file: IO[bytes]) -> Generator[bytes]:
+    """Yield the lines of an export without their ends, none of them much longer than a record can be; then close it."""
+    with file:
+        while line := file.readline(LARGEST + 2):
+            yield line.removesuffix(b"\n")

@@ -40,11 +40,20 @@ def _print(found: dict[str, Any]) -> None:
             for name, domain in found["trust_domains"].items()
         ),
         "trail": f"{trail['log']}, {counted(trail['records'], 'record')}, root {trail['root'][:16]}…",
+        "head signed": f"{counted(trail['signed'] or 0, 'record')} at {trail['signed_at']}",
+        **{f"shipped to {one['name']}": _shipped(one) for one in trail["ship"]},
         "unfinished calls": len(found["unfinished_calls_found_at_start"]),
     }
     state = f"[red]{plain(trouble['status'])}[/red]" if trouble else "[green]serving[/green]"
     console.print(f"The broker is {state}.")
     for name, value in rows.items():
         console.print(f"  [dim]{name:<16}[/dim] {plain(value)}")
+    for what, why in found["hindrances"].items():
+        console.print(f"  [red]no calls[/red] {plain(what)}: {plain(why)}")
     for problem in found["documents"]["problems"]:
         console.print(f"  [red]mistake[/red] on disk, not in force: {plain(problem)}")
+
+
+def _shipped(sink: dict[str, Any]) -> str:
+    last = f"{counted(sink['records'], 'record')} at {sink['at']}" if sink["at"] else "nothing yet"
+    return f"{last}; {sink['problem']}" if sink["problem"] else last

@@ -2,7 +2,7 @@
 
 from broker.documents.check import load
 from broker.documents.models import API_VERSION, KINDS, BrokerDocument, CapsPart, schema
-from broker.documents.snapshot import Connection, FindConnector, Invalid, Snapshot
+from broker.documents.snapshot import Connection, FindConnector, Invalid, SinkSource, Snapshot
 from broker.documents.source import Problem
 from broker.documents.watch import Documents, load_settled
 
@@ -16,6 +16,7 @@ __all__ = [
     "FindConnector",
     "Invalid",
     "Problem",
+    "SinkSource",
     "Snapshot",
     "load",
     "load_settled",

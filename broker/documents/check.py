@@ -13,6 +13,7 @@ from broker.documents.findings import Findings
 from broker.documents.listen import check_listeners
 from broker.documents.parse import Document
 from broker.documents.policies import check_policies
+from broker.documents.sinks import check_sinks
 from broker.documents.snapshot import FindConnector, Invalid, Snapshot
 from broker.documents.source import Problem
 from broker.documents.trust import check_trust
@@ -31,6 +32,7 @@ def load(
     findings = Findings(SetFiles(directory))
     broker = _broker(findings, directory)
     check_listeners(findings)
+    sinks = check_sinks(findings, broker, directory)
 
     # 2. Who calls, and who is asked: trust domains, operators, agents.
     domains, sources = check_trust(findings)
@@ -52,6 +54,7 @@ def load(
         digests=digests,
         broker=broker.spec,
         broker_name=broker.name,
+        sinks=sinks,
         trust_domains=domains,
         trust_sources=sources,
         registry=registry,

@@ -15,6 +15,7 @@ Role = Literal["admin", "approver", "auditor"]
 
 
 _LARGEST_PORT = 65535
+_SINK_NAME = r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"
 
 
 class _Part(BaseModel):
@@ -113,6 +114,39 @@ class CapsPart(_Part):
     list_page: Annotated[int, Field(ge=1, le=1000)] = 200
 
 
+class FileSink(_Part):
+    """A file, on a disk that is not this machine's, that holds the newest signed head."""
+
+    to: Literal["file"]
+    name: Annotated[str, Field(pattern=_SINK_NAME, examples=["notary"])]
+    path: FileName
+
+
+class HttpsSink(_Part):
+    """A place that keeps what is PUT there, and gives it back to a GET: the newest signed head."""
+
+    to: Literal["https"]
+    name: Annotated[str, Field(pattern=_SINK_NAME, examples=["second-site"])]
+    url: Annotated[str, Field(pattern=r"^https://[^\s/@]+/[^\s]*$", examples=["https://heads.example.com/production"])]
+    private_ranges: list[str] = Field(
+        default_factory=list, description="Private address ranges that its host may resolve to, as 10.0.0.0/8."
+    )
+    certificate_authority: FileName | None = Field(
+        default=None, description="A PEM file with the authority of its certificate, if that is not a public one."
+    )
+
+
+class TrailPart(_Part):
+    """How often the trail's head is signed, and where signed heads are kept besides."""
+
+    checkpoint_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
+        default=60, description="The head is signed so often while the trail grows, and shipped where 'ship' says."
+    )
+    ship: Annotated[list[Annotated[FileSink | HttpsSink, Field(discriminator="to")]], Field(max_length=10)] = Field(
+        default_factory=list, description="Places off this machine that keep the newest signed head."
+    )
+
+
 class BrokerDocument(_Part):
     """`spec` of the one `Broker` document."""
 
@@ -128,6 +162,7 @@ class BrokerDocument(_Part):
     store: FileName = "data/broker.db"
     key: Annotated[FileKey | KeyringKey | EnvironmentKey, Field(discriminator="source")]
     operators: Annotated[list[Operator], Field(min_length=1)]
+    trail: TrailPart = Field(default_factory=TrailPart)
     caps: CapsPart = Field(default_factory=CapsPart)
 
 

@@ -62,6 +62,17 @@ class TrustSource:
     stale_after: float
 
 
+@dataclass(frozen=True, slots=True)
+class SinkSource:
+    """Where signed heads are kept besides: a file, or a URL with what is needed to reach it."""
+
+    name: str
+    file: Path | None
+    url: str | None = None
+    authority: str | None = None
+    private: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """One checked set of documents. `digest` covers every file that it was read from; `digests` has each one's."""
@@ -73,6 +84,7 @@ class Snapshot:
     digests: Digests
     broker: BrokerDocument
     broker_name: str
+    sinks: tuple[SinkSource, ...]
     trust_domains: Mapping[str, TrustDomain]
     trust_sources: Mapping[str, TrustSource]
     registry: Registry

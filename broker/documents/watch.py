@@ -101,6 +101,7 @@ class Documents:
                 broker=started.broker,
                 broker_name=started.broker_name,
                 operators=started.operators,
+                sinks=started.sinks,
             )
             await loaded(snapshot, restart_needed)
             self.current = snapshot

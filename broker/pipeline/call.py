@@ -52,6 +52,7 @@ class Pipeline:
         async with Story(self._recorder, request, documents) as story:
             # 1. Who: the door verified the proof; whether the agent may call at all is read again, now.
             agent = story.by(documents.registry.active(request.identity, _now()))
+            self._recorder.check()
             if self.draining:
                 raise Draining
 

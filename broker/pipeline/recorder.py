@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from broker.audit import new_id, timestamp
@@ -24,17 +24,44 @@ class Recorder:
         self.running = 0
         """How many calls have begun and are not yet recorded to their end."""
         self._digest_key = digest_key
+        self._hindrances: dict[str, str] = {}
         self._owed: list[Change] = []
         self._settling: Pending[None] | None = None
+
+    @property
+    def hindrances(self) -> Mapping[str, str]:
+        """What keeps records from being evidence now, and why: no call is made meanwhile."""
+        return self._hindrances
+
+    def hinder(self, what: str, why: str) -> bool:
+        """Have no call made until `clear`; returns whether that is new."""
+        new = what not in self._hindrances
+        self._hindrances[what] = why
+        return new
+
+    def clear(self, what: str) -> None:
+        """Let calls be made again, as far as this is concerned."""
+        self._hindrances.pop(what, None)
+
+    def check(self) -> None:
+        """Raise `AuditUnavailable` if a call's records would be no evidence."""
+        for what, why in self._hindrances.items():
+            raise AuditUnavailable(detail=f"{what}: {why}")
 
     def digest(self, data: bytes) -> str:
         """Return a keyed digest: equal data can be recognised, and no dictionary finds what it was."""
         return hmac.digest(self._digest_key, data, hashlib.sha256).hex()
 
-    async def note(self, kind: str, **facts: Any) -> None:
-        """Record an event that is no call; durable once it returns."""
+    async def note(self, kind: str, change: Change | None = None, **facts: Any) -> None:
+        """Record an event that is no call, and make the change that it speaks of; durable, both, once it returns."""
         record = {"id": new_id(), "time": timestamp(), "kind": kind, **facts}
-        await self.store.commits.commit(lambda change: self.store.trail.append(change, record))
+
+        def both(transaction: Transaction) -> None:
+            if change is not None:
+                change(transaction)
+            self.store.trail.append(transaction, record)
+
+        await self.store.commits.commit(both)
 
     async def recover(self) -> list[str]:
         """Finish, as `outcome_unknown`, the calls that a dead process left open; return their ids."""

@@ -18,10 +18,11 @@ from broker.errors import AuditUnavailable, StoreInUse, StoreUnusable
 from broker.store.grants import GrantRow, GrantStatus, GrantTable
 from broker.store.queue import CommitQueue, Pending
 from broker.store.settings import SettingTable
+from broker.store.signing import SigningKeyRow, SigningKeyTable
 from broker.store.trail import TrailTable
 from broker.store.transaction import Transaction
 
-__all__ = ["CommitQueue", "Connection", "GrantRow", "GrantStatus", "Pending", "Store", "Transaction"]
+__all__ = ["CommitQueue", "Connection", "GrantRow", "GrantStatus", "Pending", "SigningKeyRow", "Store", "Transaction"]
 
 Connection = sqlite3.Connection
 """What a query is given to read with."""
@@ -40,6 +41,7 @@ class Store:
         self._lock = lock
         self.settings = SettingTable()
         self.grants = GrantTable()
+        self.signing_keys = SigningKeyTable()
         self.trail = TrailTable(log)
         self.commits = CommitQueue(
             self._connected, lambda connection: {self.trail.HEAD: self.trail.restore(connection)}, self._check_file
@@ -159,3 +161,13 @@ def vault(database: Any) -> None:
     )
     database["grants"].create_index(["connector", "principal"])
     database["settings"].create({"name": str, "value": str}, pk="name")
+
+
+@_MIGRATIONS()
+def signing(database: Any) -> None:
+    """Make room for the keys that sign the trail's heads, sealed."""
+    database["signing_keys"].create(
+        {"number": int, "vkey": str, "endorsement": str, "sealed": str, "created": str},
+        pk="number",
+        not_null={"vkey", "sealed", "created"},
+    )

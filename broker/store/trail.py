@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from broker.audit import Head, Record, Sealed, leaf_hash, seal
-from broker.audit.tree import restore
+from broker.audit.tree import STORED_LEVELS, cover, fold, node_hash, restore
 from broker.store.transaction import Transaction
 
 _PAGE = 500
 # Bytes, whatever somebody has made of a body: what is wrong with it is verify's to say
 _BODIES = "SELECT seq, coalesce(CAST(body AS BLOB), x'') FROM records WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?"
+_ROWS = "SELECT seq, CAST(body AS BLOB) FROM records WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?"
 _BODIES_OF_CALL = "SELECT coalesce(CAST(body AS BLOB), x'') FROM records WHERE call_id = ? ORDER BY seq"
 _ADD_RECORD = "INSERT INTO records (seq, body, hash, call_id) VALUES (?, ?, ?, ?)"
 _ADD_NODE = "INSERT INTO nodes (level, position, hash) VALUES (?, ?, ?)"
@@ -79,6 +80,47 @@ class TrailTable:
                 yield node
 
         return restore(size, last, stored)
+
+    def head_at(self, connection: sqlite3.Connection, size: int) -> Head:
+        """Return the log's head when it had so many records; raise `ValueError` if it has not, or lacks hashes."""
+        if not size:
+            return Head()
+        peaks = tuple(self._node(connection, level, index) for level, index in cover(0, size))
+        return Head(size, peaks, self._node(connection, 0, size - 1))
+
+    def subtree(self, connection: sqlite3.Connection, start: int, stop: int) -> bytes:
+        """Return MTH(D[start:stop]) of RFC 6962 §2.1, for a subtree that begins where one can."""
+        return fold(self.cover(connection, start, stop))
+
+    def cover(self, connection: sqlite3.Connection, start: int, stop: int) -> list[bytes]:
+        """Return the hashes of the fewest complete subtrees that make up the records start to stop - 1, in order."""
+        return [self._node(connection, level, index) for level, index in cover(start, stop)]
+
+    def _node(self, connection: sqlite3.Connection, level: int, index: int) -> bytes:
+        """Return the hash of one complete subtree, from at most 128 that are stored."""
+        stored = level // STORED_LEVELS * STORED_LEVELS
+        first, last = index << level - stored, (index + 1 << level - stored)
+        rows = connection.execute(
+            "SELECT hash FROM records WHERE seq >= ? AND seq < ? ORDER BY seq"
+            if stored == 0
+            else "SELECT hash FROM nodes WHERE position >= ? AND position < ? AND level = ? ORDER BY position",
+            (first, last) if stored == 0 else (first, last, stored),
+        )
+        hashes = [row[0] for row in rows]
+        if len(hashes) != last - first or not all(isinstance(one, bytes) for one in hashes):
+            raise ValueError("records of the trail, or nodes of its tree, are missing")
+        while len(hashes) > 1:
+            hashes = [node_hash(left, right) for left, right in zip(hashes[::2], hashes[1::2], strict=True)]
+        return bytes(hashes[0])
+
+    def rows(self, connection: sqlite3.Connection, start: int, stop: int) -> Iterator[tuple[int, bytes | None]]:
+        """Yield (seq, canonical bytes) of records start to stop - 1, in order; None where a body was pruned."""
+        while start < stop:
+            page = connection.execute(_ROWS, (start, stop, _PAGE)).fetchall()
+            if not page:
+                return
+            yield from page
+            start = page[-1][0] + 1
 
     def bodies(self, connection: sqlite3.Connection, start: int, stop: int) -> Iterator[bytes]:
         """Yield the canonical bytes of records start to stop - 1, in order, a page at a time."""

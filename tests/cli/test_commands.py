@@ -24,12 +24,12 @@ COMMANDS = (
     ("demo",), ("init",), ("check",), ("serve",), ("status",), ("doctor",), ("stdio",), ("client-config",), ("agents",),
     ("tools",), ("grants", "add"), ("grants", "list"), ("grants", "test"), ("grants", "revoke"),
     ("connector", "snapshot"), ("trail", "tail"), ("trail", "show"), ("trail", "export"), ("trail", "verify"),
-    ("dev", "token"),
+    ("trail", "checkpoint"), ("trail", "keys"), ("trail", "rotate-key"), ("dev", "token"),
 )  # fmt: skip
 NEED_A_BROKER = (
     ("status",), ("agents",), ("tools", "--as", "x"), ("grants", "list"), ("grants", "test", "x"),
     ("grants", "revoke", "x"), ("connector", "snapshot", "x"), ("trail", "tail"), ("trail", "show", "x"),
-    ("trail", "verify"),
+    ("trail", "verify"), ("trail", "checkpoint"), ("trail", "keys"), ("trail", "rotate-key"),
 )  # fmt: skip
 NEED_DOCUMENTS = (("client-config", "x"), ("dev", "token", "x"))
 
@@ -226,7 +226,7 @@ def test_an_agent_that_is_not_registered_is_misuse_and_the_nearest_is_named(
 # --- As processes -----------------------------------------------------------------------------------------------------
 
 HEAVY = (
-    "mcp", "aiohttp", "simple_salesforce", "starlette", "uvicorn", "cryptography", "joserfc", "authlib", "httpx2",
+    "mcp", "aiohttp", "simple_salesforce", "starlette", "uvicorn", "joserfc", "authlib", "httpx2",
     "requests", "jsonschema_rs", "asyncio", "anyio", "sqlite_utils", "keyring",
 )  # fmt: skip
 

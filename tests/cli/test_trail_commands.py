@@ -173,7 +173,8 @@ def test_the_running_brokers_trail_verifies(aam: Aam, served: Any) -> None:
     assert ran.code == 0
     assert "unchanged, complete and in order" in ran.out
     assert "not proved" in ran.out
-    assert "not signed yet" in ran.out
+    assert "That head was signed by" in ran.out
+    assert "named by the export itself" in ran.out
 
 
 def test_a_changed_byte_is_found_and_its_record_named(aam: Aam, served: Any, called: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import typer
 
+from broker.cli.trail.checkpoint import checkpoint, keys, rotate_key
 from broker.cli.trail.export import export
 from broker.cli.trail.show import show
 from broker.cli.trail.tail import tail
@@ -15,5 +16,8 @@ app = typer.Typer(
 )
 app.command(epilog="Example: aam trail tail --last 50 --follow")(tail)
 app.command(epilog="Example: aam trail show 01980e2b-6f0c-7c3e-9d1e-2f4a5b6c7d8e")(show)
-app.command(epilog="Example: aam trail export trail.jsonl")(export)
-app.command("verify", epilog="Example: aam trail verify trail.jsonl")(verify_command)
+app.command(epilog="Example: aam trail export bundle.zip")(export)
+app.command("verify", epilog="Example: aam trail verify bundle.zip --key log.vkey")(verify_command)
+app.command(epilog="Example: aam trail checkpoint > head")(checkpoint)
+app.command(epilog="Example: aam trail keys --json")(keys)
+app.command("rotate-key", epilog="Example: aam trail rotate-key --dir ./access")(rotate_key)

@@ -1,31 +1,22 @@
 """`aam trail export`."""
 
-import os
 import sys
-import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
 import typer
 
-from broker.audit import Statement
+from broker.audit import Filter, Gap, Statement
 from broker.cli.daemon import HERE, Daemon, Directory
-from broker.cli.output import (
-    PROBLEM,
-    AsJson,
-    console,
-    counted,
-    fail,
-    is_taken,
-    plain,
-    print_json,
-    problems,
-    stop,
-)
+from broker.cli.output import PROBLEM, AsJson, console, counted, fail, plain, print_json, problems, stop
+from broker.cli.trail.bundle import write_bundle
 from broker.cli.trail.progress import progress
+from broker.cli.trail.writing import refuse_to_replace, writing
 from broker.errors import Refusal
 
 _STDOUT = Path("-")
+Write = Callable[[Daemon, Statement, Iterator[bytes], BinaryIO], None]
 
 
 def export(
@@ -37,18 +28,26 @@ def export(
     ],
     directory: Directory = HERE,
     *,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format", help="jsonl or bundle; without it, what the file's name ends in says it: .zip is a bundle."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the whole trail as JSON Lines of canonical records, behind a statement of its size and root."""
-    if file == _STDOUT and as_json:
-        stop("'-' and --json would both write to stdout; name a file.", as_json=as_json)
+    """Write the trail under a signed head: JSON Lines of canonical records, or a bundle that a stranger can check."""
+    write = _form(form, file, as_json=as_json)
+    if file == _STDOUT and (as_json or write is write_bundle):
+        stop("'-' is for one file of text, without --json; name a file.", as_json=as_json)
     try:
         if file == _STDOUT:
-            stated = _copy(directory, sys.stdout.buffer)
+            stated = _export(directory, Filter(), write, sys.stdout.buffer)
         else:
-            _refuse_to_replace(file, force=force, as_json=as_json)
-            stated = _export(directory, file)
+            refuse_to_replace(file, force=force, as_json=as_json)
+            with writing(file) as out:
+                stated = _export(directory, Filter(), write, out)
     except Refusal as refusal:
         fail(refusal, as_json=as_json)
     except ValueError as error:
@@ -65,37 +64,36 @@ def export(
         )
 
 
-def _refuse_to_replace(file: Path, *, force: bool, as_json: bool) -> None:
-    """End the command if what is in the export's place must stay."""
-    if is_taken(file):
-        stop(f"{file} is there and is no regular file; name another, or '-' for stdout.", as_json=as_json)
-    if file.exists() and not force:
-        stop(f"{file} is there already; name another, or replace it with --force.", as_json=as_json)
+def _form(form: str | None, file: Path, *, as_json: bool) -> Write:
+    """Return how to write what was asked for."""
+    forms: dict[str, Write] = {"jsonl": _write_lines, "bundle": write_bundle}
+    chosen = form or {".zip": "bundle"}.get(file.suffix, "jsonl")
+    if chosen not in forms:
+        stop(f"There is no format {chosen!r}; there is {', '.join(forms)}.", as_json=as_json)
+    return forms[chosen]
 
 
-def _export(directory: Path, file: Path) -> Statement:
-    """Write the export beside its name and move it there once every record is on disk."""
-    descriptor, partial = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # for its owner only
-    try:
-        with os.fdopen(descriptor, "wb") as out:
-            stated = _copy(directory, out)
-            os.fsync(out.fileno())
-        Path(partial).replace(file)
-    finally:
-        Path(partial).unlink(missing_ok=True)
-    return stated
-
-
-def _copy(directory: Path, out: BinaryIO) -> Statement:
+def _export(directory: Path, wanted: Filter, write: Write, out: BinaryIO) -> Statement:
     """Write the broker's export; raise `ValueError` if it is none, or is not whole."""
-    with Daemon(directory).stream("/v1/trail/export") as lines:
+    daemon = Daemon(directory)
+    with daemon.stream("/v1/trail/export", **wanted.query()) as lines:
         stated = Statement.parse(next(lines, b""))
-        out.write(stated.line() + b"\n")
-        written = 0
-        for line in progress(lines, stated.size, "exporting"):
-            out.write(line + b"\n")
-            written += 1
-        out.flush()
-    if written != stated.size:
-        raise ValueError(f"it ended after {written} of {stated.size} records")
+        write(daemon, stated, _whole(progress(lines, stated.size, "exporting"), stated), out)
     return stated
+
+
+def _whole(lines: Iterator[bytes], stated: Statement) -> Iterator[bytes]:
+    """Yield the lines, and raise `ValueError` if they end before the log does."""
+    reached = 0
+    for line in lines:
+        gap = Gap.parse(line)
+        reached = reached + 1 if gap is None else gap.stop
+        yield line
+    if reached != stated.size:
+        raise ValueError(f"it ended after {reached} of {stated.size} records")
+
+
+def _write_lines(_daemon: Daemon, stated: Statement, lines: Iterator[bytes], out: BinaryIO) -> None:
+    out.write(stated.line() + b"\n")
+    out.writelines(line + b"\n" for line in lines)
+    out.flush()

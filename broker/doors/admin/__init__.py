@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from broker.doors.admin import grants, registry, snapshots, trail
+from broker.doors.admin import evidence, grants, registry, snapshots, trail
 from broker.doors.admin.operators import Handler, Needed, Operators
 from broker.errors import InternalError, OperatorRefusal, OperatorRequestInvalid, Refusal
 
@@ -40,18 +40,26 @@ def operators_app(operators: Operators) -> ASGIApp:
         "/v1/grants": grants.grants,
         "/v1/trail": trail.trail,
         "/v1/trail/calls/{call_id}": trail.call,
+        "/v1/trail/calls/{call_id}/proofs": evidence.proofs,
         "/v1/trail/export": trail.export,
+        "/v1/trail/checkpoint": evidence.checkpoint,
+        "/v1/trail/keys": evidence.keys,
+        "/v1/trail/paths": evidence.paths,
+        "/v1/trail/bundles/previous": evidence.previous,
     }
     changing: dict[tuple[str, str], Handler] = {
         ("POST", "/v1/grants"): grants.add_grant,
         ("POST", "/v1/grants/{name}/test"): grants.test_grant,
         ("DELETE", "/v1/grants/{name}"): grants.revoke_grant,
+        ("POST", "/v1/trail/keys"): evidence.rotate_key,
+        ("POST", "/v1/trail/checkpoint"): evidence.ship,
         ("POST", "/v1/connectors/{name}/snapshot"): snapshots.fetch_snapshot,
         ("PUT", "/v1/connectors/{name}/snapshot"): snapshots.approve_snapshot,
     }
     app = Starlette(
         routes=[
             *(_route(operators, "GET", path, handler, "auditor") for path, handler in reading.items()),
+            _route(operators, "POST", "/v1/trail/bundles", evidence.add_bundle, "auditor"),
             *(_route(operators, method, path, handler, "admin") for (method, path), handler in changing.items()),
         ],
         exception_handlers={HTTPException: _not_a_route},

@@ -22,8 +22,9 @@ from broker.errors import (
     OperatorUnknown,
     Refusal,
 )
+from broker.evidence.heads import Heads
 from broker.pipeline import Recorder, harmless, service_of
-from broker.vault import Opened, Vault
+from broker.vault import Opened, SigningKeys, Vault
 
 _LARGEST_BODY = 1 << 20
 
@@ -56,6 +57,8 @@ class Operators:
         recorder: Recorder,
         vault: Vault,
         egress: Egress,
+        heads: Heads,
+        signing: SigningKeys,
         refused: RefusedAuthentications,
         status: Callable[[], Mapping[str, Any]],
     ) -> None:
@@ -63,6 +66,8 @@ class Operators:
         self.recorder = recorder
         self.vault = vault
         self.egress = egress
+        self.heads = heads
+        self.signing = signing
         self.status = status
         self.fetched: dict[str, bytes] = {}
         self._refused = refused
@@ -111,8 +116,8 @@ class Operators:
                 code = shown.code
                 raise shown from None
             finally:
-                used = {"credential": credential.record(), "outcome": {"code": code}}
-                await self.recorder.note(kind, actor=actor, connector=connection.name, **call.facts, **used)
+                call.facts.update(credential=credential.record(), outcome={"code": code})
+                await self.recorder.note(kind, actor=actor, connector=connection.name, **call.facts)
 
 
 async def body(request: Request) -> bytes:

@@ -1,17 +1,19 @@
 """The trail: read, follow one call, export it all."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from broker.audit import Record, Statement
+from broker.audit import Filter, Record, Statement
 from broker.doors.admin.operators import Operators
 from broker.errors import NotFound, OperatorRequestInvalid
+from broker.evidence.export import export_lines
 
 _CHUNK = 1 << 16
 _MOST_RECORDS = 1000
+_PURPOSES = ("export", "verify", "report")
 
 
 async def trail(operators: Operators, request: Request, _actor: Record) -> Response:
@@ -37,26 +39,44 @@ async def call(operators: Operators, request: Request, _actor: Record) -> Respon
 
 
 async def export(operators: Operators, request: Request, actor: Record) -> Response:
-    """Stream the whole log up to now, behind a statement of its head; that it was read is on record."""
-    purpose = request.query_params.get("purpose", "export")
-    if purpose not in {"export", "verify"}:
-        raise OperatorRequestInvalid("purpose is export or verify.")
-    store = operators.recorder.store
-    head = store.commits.values[store.trail.HEAD]
-    stated = Statement.of(store.trail.log, head)
-    await operators.recorder.note("trail_exported", actor=actor, purpose=purpose, size=stated.size, root=stated.root)
+    """Stream what is asked for of the log up to now, behind a signed head; that it was read is on record."""
+    given = dict(request.query_params)
+    purpose = given.pop("purpose", "export")
+    if purpose not in _PURPOSES:
+        raise OperatorRequestInvalid(f"purpose is {', '.join(_PURPOSES)}.")
+    wanted = _filter(given)
+    store, signed = operators.recorder.store, await operators.heads.sign()
+    keys = operators.signing.keys
+    stated = Statement.of(store.trail.log, signed.head, signed.checkpoint, keys, **wanted.query())
+    await operators.recorder.note(
+        "trail_exported",
+        actor=actor,
+        purpose=purpose,
+        filter=wanted.query(),
+        size=stated.size,
+        root=stated.root,
+    )
 
-    def lines() -> Iterator[bytes]:
+    def chunks() -> Iterator[bytes]:
         with store.reading() as connection:
-            chunk = stated.line() + b"\n"
-            for body in store.trail.bodies(connection, 0, stated.size):
-                chunk += body + b"\n"
-                if len(chunk) >= _CHUNK:
-                    yield chunk
-                    chunk = b""
-            yield chunk
+            chunk: list[bytes] = []
+            length = 0
+            for line in export_lines(store.trail, connection, stated, [(0, stated.size)] if stated.size else []):
+                chunk.append(line)
+                length += len(line) + 1
+                if length >= _CHUNK:
+                    yield b"\n".join([*chunk, b""])
+                    chunk, length = [], 0
+            yield b"\n".join([*chunk, b""]) if chunk else b""
 
-    return StreamingResponse(lines(), media_type="application/x-ndjson", headers={"X-Records": str(stated.size)})
+    return StreamingResponse(chunks(), media_type="application/x-ndjson", headers={"X-Records": str(stated.size)})
+
+
+def _filter(given: Mapping[str, str]) -> Filter:
+    try:
+        return Filter.parse(given)
+    except ValueError as error:
+        raise OperatorRequestInvalid(f"{error}.") from None
 
 
 def _number(request: Request, name: str, default: int) -> int:

@@ -26,6 +26,7 @@ Aam = Callable[..., Any]
 AAM = Path(sys.executable).with_name("aam")
 
 # What a client says of itself is its own choice
+SCREEN = 40  # lines
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b1m\u202eknat[bold red]"
 
 
@@ -97,11 +98,35 @@ def test_the_columns_of_records_align() -> None:
 def test_a_call_is_shown_with_everything_that_is_recorded_of_it(aam: Aam, served: Any, called: str) -> None:
     """Issue 2, What a user can do 3: `aam trail show CALL`."""
     ran = aam("trail", "show", called, "--dir", served.directory)
+    as_fields = aam("trail", "show", called, "--records", "--dir", served.directory)
     as_json = aam("trail", "show", called, "--dir", served.directory, "--json").json
 
-    assert [record["call_id"] for record in as_json] == [called] * 3
-    for part in ("identity.spiffe_id", "spiffe://prod/agent/finance-analyst", "policy.rules[0].sha256", "prev_hash"):
+    assert [record["call_id"] for record in as_json["records"]] == [called] * 3
+    for part in ("spiffe://prod/agent/finance-analyst", "proved by unix-peer", "salesforce.accounts export", "deny"):
         assert part in ran.out
+    for part in ("identity.spiffe_id", "policy.rules[0].sha256", "prev_hash"):
+        assert part in as_fields.out
+    assert len(ran.out.splitlines()) <= SCREEN
+
+
+def test_a_calls_proofs_are_written_and_anybody_can_check_them(
+    aam: Aam, served: Any, called: str, tmp_path: Path
+) -> None:
+    """Issue 3, What a user can do 1: `--proof FILE` writes a `.tlog-proof` for it."""
+    key = served.daemon.get("/v1/trail/keys")[0]["vkey"]
+
+    ran = aam("trail", "show", called, "--proof", tmp_path / "call.tlog-proof", "--dir", served.directory)
+    again = aam("trail", "show", called, "--proof", tmp_path / "call.tlog-proof", "--dir", served.directory)
+
+    assert (ran.code, again.code) == (0, 2)
+    names = {"call.tlog-proof", "call.decided.tlog-proof", "call.requested.tlog-proof"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    for name in names:
+        assert aam("trail", "verify", tmp_path / name, "--key", key).code == 0
+        assert aam("trail", "verify", tmp_path / name).code == 2
+    changed = (tmp_path / "call.tlog-proof").read_text().replace("index ", "index 1")
+    (tmp_path / "changed.tlog-proof").write_text(changed)
+    assert aam("trail", "verify", tmp_path / "changed.tlog-proof", "--key", key).code == 1
 
 
 def test_a_call_that_is_not_there_is_misuse(aam: Aam, served: Any) -> None:
@@ -119,7 +144,7 @@ def test_no_name_of_a_client_reaches_the_terminal_as_more_than_text(aam: Aam, se
 
     assert "knat[bold red]" in aam("trail", "show", called, "--dir", served.directory).out
     shown = aam("trail", "show", called, "--dir", served.directory, "--json").json
-    assert shown[0]["origin"]["client"] == HOSTILE
+    assert shown["records"][0]["origin"]["client"] == HOSTILE
 
 
 def test_following_the_trail_shows_what_comes(served: Any) -> None:

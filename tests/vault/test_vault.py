@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from broker.audit import verify
-from broker.audit.verify import Statement
+from broker.audit import Statement, verify
 from broker.egress import Secret, Session
 from broker.errors import (
     AlreadyExists,

@@ -30,6 +30,7 @@ Connection = sqlite3.Connection
 T = TypeVar("T")
 _MIGRATIONS = Migrations("broker")
 _BUSY_SECONDS = 2.0
+_CHECKPOINT_PAGES = 4000  # of the write-ahead log, 16 MB: moving them costs syncs, and few calls should wait for those
 
 
 class Store:
@@ -122,6 +123,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # a commit is on disk when it returns
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         connection.execute("PRAGMA secure_delete = FAST")  # what is taken away is overwritten
     except sqlite3.Error:
         connection.close()

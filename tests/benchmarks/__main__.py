@@ -5,6 +5,8 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -12,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,11 @@ from joserfc.jwk import RSAKey
 from rich.console import Console
 from rich.table import Table
 
-from broker.audit import Statement, new_id, timestamp, verify
 from broker.cli.daemon import Daemon
 from broker.cli.init import DEVELOPMENT_KEY, write_starter
-from broker.store import Store, Transaction
 from broker.testing.certificates import CertificateAuthority
 from broker.testing.trust_domain import DevelopmentTrustDomain
+from tests.benchmarks.evidence import appends, growth
 from tests.benchmarks.load import Measured, measure_direct, measure_mcp, measure_simple_salesforce
 
 _WORKLOAD = "spiffe://prod/agent/finance-analyst"
@@ -71,6 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--calls", type=int, default=4000, help="calls for each figure")
+    parser.add_argument("--records", default="10000,100000,1000000", help="sizes of trails to be measured")
     arguments = parser.parse_args()
     console = Console(stderr=True, quiet=arguments.json)
     with tempfile.TemporaryDirectory(prefix="aam-bench-") as place, contextlib.ExitStack() as stack:
@@ -88,8 +89,12 @@ def main() -> None:
                 status.update(f"Salesforce, {callers} callers")
                 figures[f"salesforce/{callers}"] = setting.salesforce(callers, max(arguments.calls // 8, 200))
             figures["memory_mb"] = setting.memory()
+            status.update("disk syncs")
+            figures["syncs_per_call"] = setting.syncs(1000)
             status.update("the trail alone")
-            figures["trail"] = asyncio.run(_trail(Path(place), arguments.calls * 5))
+            figures["appends"] = appends(Path(place), arguments.calls * 5)
+            sizes = [int(size) for size in arguments.records.split(",")]
+            figures["growth"] = growth(Path(place), sizes, status.update)
     if arguments.json:
         sys.stdout.write(json.dumps(figures, indent=2) + "\n")
     else:
@@ -161,6 +166,23 @@ class Setting:
         steps = [record["outcome"]["steps_us"] for record in records if record["kind"] == "finished"]
         return {name: statistics.median(step[name] for step in steps) for name in steps[0]}
 
+    def syncs(self, count: int) -> float | None:
+        """Return how often the broker waits for the disk in one call, by one caller, as strace counts; None without."""
+        if shutil.which("strace") is None:
+            return None
+        counted = self.place / "syncs.txt"
+        command = ["strace", "-f", "-c", "-e", "trace=fsync,fdatasync", "-o", str(counted), "-p", str(self.broker.pid)]
+        strace = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        if strace.stderr is None or "attached" not in strace.stderr.readline():
+            strace.wait(5)
+            return None
+        asyncio.run(measure_mcp(self.broker_url, self.token, "notes_notes_read", {"id": "n1"}, 1, count))
+        strace.send_signal(signal.SIGINT)
+        strace.communicate(timeout=10)
+        rows = [line.split() for line in counted.read_text().splitlines()]
+        called = count + count // 10  # with those that warm it up
+        return sum(int(row[3]) for row in rows if row and row[-1] in {"fsync", "fdatasync"}) / called
+
     def memory(self) -> float:
         """Return the broker's resident memory, in megabytes."""
         status = Path(f"/proc/{self.broker.pid}/status")
@@ -198,35 +220,6 @@ class Setting:
         return str(answer.json()["access_token"])
 
 
-async def _trail(place: Path, count: int) -> dict[str, float]:
-    """Append records by 64 callers, durably; then verify them."""
-    store = Store.open(place / "trail.db", "access.envisionai.dev/log/bench")
-    try:
-        left = iter(range(count))
-
-        async def caller() -> None:
-            for _ in left:
-                record = {"id": new_id(), "time": timestamp(), "kind": "note", "text": "x" * 500}
-                await store.commits.commit(partial(_append, store, record))
-
-        began = time.perf_counter()
-        await asyncio.gather(*(caller() for _ in range(64)))
-        appended = count / (time.perf_counter() - began)
-        stated = Statement.of(store.trail.log, store.commits.values[store.trail.HEAD])
-        began = time.perf_counter()
-        with store.reading() as connection:
-            report = verify(store.trail.bodies(connection, 0, count), stated)
-        if not report.holds:
-            raise RuntimeError(report.problem)
-        return {"appended_per_second": appended, "verified_per_second": count / (time.perf_counter() - began)}
-    finally:
-        store.close()
-
-
-def _append(store: Store, record: dict[str, str], change: Transaction) -> None:
-    store.trail.append(change, record)
-
-
 def _beside(direct: Measured, through: Measured) -> dict[str, Any]:
     return {
         "direct": asdict(direct),
@@ -261,11 +254,25 @@ def _print(figures: dict[str, Any]) -> None:
     console.print(
         f"memory after load: {figures['memory_mb']} MB; first call {figures['first_call_seconds']} s after start"
     )
-    trail = figures["trail"]
+    _print_evidence(console, figures)
+
+
+def _print_evidence(console: Console, figures: dict[str, Any]) -> None:
+    alone, syncs = figures["appends"], figures["syncs_per_call"]
     console.print(
-        f"the trail alone: {trail['appended_per_second']:,.0f} durable records/s by 64 callers, "
-        f"{trail['verified_per_second']:,.0f} verified/s"
+        f"the trail alone: {alone['per_second']:,.0f} durable records/s by 64 callers (p99 {alone['p99_ms']:.1f} ms), "
+        f"{alone['times_naive']:.1f} times a commit for each ({alone['naive_per_second']:,.0f}/s); "
+        f"disk syncs of one call at one caller: {'strace is needed to count them' if syncs is None else f'{syncs:.2f}'}"
     )
+    table = Table(title="As the trail grows", title_justify="left")
+    for column in ("records", "bytes each", "export/s", "export MB", "verify s", "verify/s", "verify MB"):
+        table.add_column(column, justify="right")
+    for row in figures["growth"]:
+        export, check = row["export"], row["check"]
+        cells = [row["records"], row["bytes_per_record"], export["per_second"], export["peak_mb"]]
+        cells += [check["seconds"], check["per_second"], check["peak_mb"]]
+        table.add_row(*(f"{cell:,}" for cell in cells))
+    console.print(table)
 
 
 @contextlib.contextmanager

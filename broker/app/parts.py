@@ -57,7 +57,7 @@ class Parts:
         stack.callback(store.close)
         vault = Vault(store, key)
         await vault.start()
-        recorder = Recorder(store, await vault.digest_key("trail digests"))
+        recorder = Recorder(store, await vault.digest_key("trail digests"), vault)
         parts = cls(options, documents, store, vault, recorder)
         stack.push_async_callback(parts.egress.close)
         stack.push_async_callback(parts.bundles.close)

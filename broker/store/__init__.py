@@ -16,12 +16,14 @@ from sqlite_utils.migrations import Migrations
 
 from broker.errors import AuditUnavailable, StoreInUse, StoreUnusable
 from broker.store.grants import GrantRow, GrantStatus, GrantTable
+from broker.store.holds import Hold, HoldTable
+from broker.store.payloads import PayloadTable
 from broker.store.queue import CommitQueue, Pending
 from broker.store.settings import SettingTable
 from broker.store.trail import TrailTable
 from broker.store.transaction import Transaction
 
-__all__ = ["CommitQueue", "Connection", "GrantRow", "GrantStatus", "Pending", "Store", "Transaction"]
+__all__ = ["CommitQueue", "Connection", "GrantRow", "GrantStatus", "Hold", "Pending", "Store", "Transaction"]
 
 Connection = sqlite3.Connection
 """What a query is given to read with."""
@@ -29,6 +31,7 @@ Connection = sqlite3.Connection
 T = TypeVar("T")
 _MIGRATIONS = Migrations("broker")
 _BUSY_SECONDS = 2.0
+_FOLDING_MILLISECONDS = 200  # it holds up the writer while it waits for readers
 
 
 class Store:
@@ -41,6 +44,8 @@ class Store:
         self.settings = SettingTable()
         self.grants = GrantTable()
         self.trail = TrailTable(log)
+        self.payloads = PayloadTable()
+        self.holds = HoldTable()
         self.commits = CommitQueue(
             self._connected, lambda connection: {self.trail.HEAD: self.trail.restore(connection)}, self._check_file
         )
@@ -100,6 +105,19 @@ class Store:
         with self.reading() as connection:
             return query(connection)
 
+    def fold_log(self) -> bool:
+        """Write the write-ahead log into the database and empty it, so that what was deleted stands in neither.
+
+        False if a reader, or a writer, kept it from that. Call it in a worker thread.
+        """
+        try:
+            with contextlib.closing(self._connected()) as connection:
+                connection.execute(f"PRAGMA busy_timeout = {_FOLDING_MILLISECONDS}")
+                (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error:
+            return False
+        return not busy
+
     def close(self) -> None:
         """Finish what is queued and let go of the store."""
         self.commits.close()
@@ -120,7 +138,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # a commit is on disk when it returns
-        connection.execute("PRAGMA secure_delete = FAST")  # what is taken away is overwritten
+        connection.execute("PRAGMA secure_delete = ON")  # what is taken away is overwritten; FAST leaves whole pages
     except sqlite3.Error:
         connection.close()
         raise
@@ -159,3 +177,19 @@ def vault(database: Any) -> None:
     )
     database["grants"].create_index(["connector", "principal"])
     database["settings"].create({"name": str, "value": str}, pk="name")
+
+
+@_MIGRATIONS()
+def payloads_and_holds(database: Any) -> None:
+    """Make room for what policies have recorded encrypted, and for the holds that keep it from being erased."""
+    database["payloads"].create(
+        {"call_id": str, "field": str, "sealed": bytes, "created": str},
+        pk=("call_id", "field"),
+        not_null={"sealed", "created"},
+    )
+    database["holds"].create(
+        {"id": str, "name": str, "filter": str, "reason": str, "created": str, "released": str},
+        pk="id",
+        not_null={"name", "filter", "reason", "created"},
+    )
+    database["holds"].create_index(["name"], unique=True)

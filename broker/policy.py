@@ -3,19 +3,44 @@
 Permits of several policies unite, denies override, and no applicable rule means deny.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, field_validator
+from pydantic_core import PydanticKnownError
 
 from broker.errors import AccessDenied
 from broker.identity import SpiffeId, WorkloadIdentity
 
 Action = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$", examples=["read"])]
-Recorded = Literal["identity", "policy", "action", "outcome"]
-_ALWAYS_RECORDED: tuple[Recorded, ...] = get_args(Recorded)
+_ALWAYS_RECORDED = ("identity", "policy", "action", "outcome")
+_SEALED = ("arguments", "result")  # recorded encrypted, and only where a policy asks
+_ONE_ARGUMENT = re.compile(r"arguments\.[A-Za-z0-9_$-]{1,64}")
+_MOST_RECORDED = 50  # parts that one policy may name
+
+
+def _recordable(word: str) -> str:
+    if word not in {*_ALWAYS_RECORDED, *_SEALED} and not _ONE_ARGUMENT.fullmatch(word):
+        raise PydanticKnownError("literal_error", {"expected": ", ".join((*_ALWAYS_RECORDED, *_SEALED))})
+    return word
+
+
+Recorded = Annotated[
+    str,
+    AfterValidator(_recordable),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "anyOf": [
+                {"enum": [*_ALWAYS_RECORDED, *_SEALED]},
+                {"pattern": f"^{_ONE_ARGUMENT.pattern}$", "examples": ["arguments.id"]},
+            ],
+        }
+    ),
+]
 
 
 class _Part(BaseModel):
@@ -84,9 +109,12 @@ class CredentialsPart(_Part):
 
 
 class AuditPart(_Part):
-    """What of each call is recorded; the four parts that make a record evidence are always recorded."""
+    """What of each call is recorded; the four parts that make a record evidence are always recorded.
 
-    record: list[Recorded] = Field(default_factory=lambda: list(_ALWAYS_RECORDED))
+    `arguments`, `arguments.NAME` and `result` are recorded encrypted, beside the trail, and can be erased.
+    """
+
+    record: list[Recorded] = Field(default_factory=lambda: list(_ALWAYS_RECORDED), max_length=_MOST_RECORDED)
 
     @field_validator("record")
     @classmethod
@@ -158,7 +186,9 @@ class AgentPolicies:
         permits: dict[str, dict[str, list[Rule]]] = {}
         denies: dict[str, dict[str, list[Rule]]] = {}
         speaking: dict[str, set[str]] = {}
+        recorded: set[str] = set()
         for name, digest, document in sorted(policies, key=lambda policy: policy[0]):
+            recorded.update(document.audit.record)
             for number, rule in enumerate(document.tools):
                 speaking.setdefault(rule.resource, set()).add(name)
                 for action in dict.fromkeys(rule.actions):
@@ -169,6 +199,8 @@ class AgentPolicies:
                     denies.setdefault(rule.resource, {}).setdefault(action, []).append(place)
         self._permits = permits
         self._denies = denies
+        self.recorded = _sealed(recorded)
+        """What of a call is recorded encrypted, whichever policy asks: `arguments` or some of them, `result`."""
         self._speaking = MappingProxyType({resource: tuple(sorted(names)) for resource, names in speaking.items()})
 
     def mentions(self, resource: str) -> bool:
@@ -190,6 +222,12 @@ class AgentPolicies:
         if request.action in permits:
             return Decision("permit", "rule_permits", tuple(permits[request.action]), permitted, policies)
         return Decision("deny", "no_rule_permits", (), permitted, policies)
+
+
+def _sealed(recorded: set[str]) -> tuple[str, ...]:
+    """Return what is recorded encrypted, in a fixed order; all arguments cover each of them."""
+    one = () if "arguments" in recorded else (word for word in recorded if word.startswith("arguments."))
+    return tuple(sorted({*one, *recorded.intersection(_SEALED)}))
 
 
 NO_POLICIES = AgentPolicies()

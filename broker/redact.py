@@ -55,9 +55,14 @@ def release(result: Any, schema: Mapping[str, Any], matcher: Matcher, longest: i
         raise ResultTooLarge(f"The result has {len(text)} bytes, over the {longest} that are released.")
     if matcher.hits(text):
         raise LeakBlocked(detail="the result held the credential of this call")
+    return scrub(narrowed, text)
+
+
+def scrub(value: Any, text: bytes) -> Released:
+    """Take the shapes of credentials out of a value of plain JSON values, whose text is given."""
     if not _IN_BYTES.search(text):
         return Released(text, 0)
-    cleaned, removed = _clean(narrowed)
+    cleaned, removed = _clean(value)
     return Released(msgspec.json.encode(cleaned), removed)
 
 

@@ -245,6 +245,52 @@ def test_visible_are_exactly_the_tools_that_work_and_could_be_permitted(
     )
 
 
+# --- What is recorded encrypted ---------------------------------------------------------------------------------------
+
+_WORDS = ("arguments", "arguments.id", "arguments.fields", "result")
+
+
+def recording(*documents: tuple[str, ...]) -> AgentPolicies:
+    """Unite policies that have these parts of calls recorded, besides what is always recorded."""
+    always = document([]).audit.record
+    specs = [{"identity": {"workload": WORKLOAD}, "audit": {"record": [*always, *words]}} for words in documents]
+    return AgentPolicies(
+        (f"p{number}", "d", AgentPolicyDocument.model_validate(spec, strict=True)) for number, spec in enumerate(specs)
+    )
+
+
+@pytest.mark.parametrize(
+    ("documents", "recorded"),
+    [
+        ([()], ()),
+        ([("result",)], ("result",)),
+        ([("arguments.id",), ("arguments.fields", "result")], ("arguments.fields", "arguments.id", "result")),
+        ([("arguments.id",), ("arguments",)], ("arguments",)),
+        ([("arguments", "result", "result")], ("arguments", "result")),
+    ],
+)
+def test_what_any_policy_has_recorded_is_recorded(documents: list[tuple[str, ...]], recorded: tuple[str, ...]) -> None:
+    """Issue 3, What must be true: `audit.record: [..., arguments]`; of several policies, the union."""
+    assert recording(*documents).recorded == recorded
+
+
+@given(st.lists(st.lists(st.sampled_from(_WORDS)), max_size=4), st.randoms())
+def test_what_is_recorded_does_not_depend_on_the_order_of_policies(documents: list[list[str]], order: Any) -> None:
+    """Nothing that a policy asks for is left out, and nothing else is recorded."""
+    asked = {word for words in documents for word in words}
+
+    recorded = recording(*map(tuple, documents)).recorded
+    order.shuffle(documents)
+
+    assert recorded == recording(*map(tuple, documents)).recorded
+    assert set(recorded) == {word for word in asked if "arguments" not in asked or "." not in word}
+
+
+def test_without_policies_nothing_is_recorded_encrypted() -> None:
+    """house-style.md: absent means less."""
+    assert NO_POLICIES.recorded == ()
+
+
 # --- The document -----------------------------------------------------------------------------------------------------
 
 
@@ -264,6 +310,19 @@ def test_visible_are_exactly_the_tools_that_work_and_could_be_permitted(
         {"identity": {"workload": WORKLOAD}, "credentials": {"injection": ["runtime"]}},
         {"identity": {"workload": WORKLOAD}, "audit": {"record": []}},
         {"identity": {"workload": WORKLOAD}, "audit": {"record": ["identity", "policy", "action"]}},
+        *(
+            {"identity": {"workload": WORKLOAD}, "audit": {"record": ["identity", "policy", "action", "outcome", word]}}
+            for word in (
+                "argument",
+                "arguments.",
+                "arguments.a.b",
+                "arguments.a|b",
+                "arguments.\n",
+                "results",
+                "",
+                None,
+            )
+        ),
         {"identity": {"workload": WORKLOAD}, "models": {"budget": {"daily_usd": float("nan")}}},
     ],
 )

@@ -71,7 +71,7 @@ class Parts:
         stack.callback(store.close)
         vault = Vault(store, key)
         await vault.start()
-        recorder = Recorder(store, await vault.digest_key("trail digests"))
+        recorder = Recorder(store, await vault.digest_key("trail digests"), vault)
         signing = SigningKeys(store, key)
         await signing.start()
         parts = cls(options, documents, store, vault, signing, recorder)

@@ -1,8 +1,9 @@
 """Policies against the registry and the catalogue: whom each is for, and that what its rules name is there."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from broker.catalog import Catalog
+from broker.catalog import Catalog, CatalogTool
 from broker.documents.connections import named_resources
 from broker.documents.findings import Findings, value_at
 from broker.documents.source import Place, Source
@@ -29,10 +30,35 @@ def check_policies(
             findings.warn(document, ("spec", "models", "allow", number), f"{model!r} has no ModelRoute yet")
         collected.setdefault(workload, []).append((document.name, document.source.digest, spec))
     _check_rules(findings, catalog)
+    united = {workload: AgentPolicies(policies) for workload, policies in collected.items()}
+    _check_recorded(findings, united, catalog)
     return (
-        {workload: AgentPolicies(policies) for workload, policies in collected.items()},
+        united,
         {workload: tuple(sorted(name for name, _, _ in policies)) for workload, policies in collected.items()},
     )
+
+
+def _check_recorded(findings: Findings, united: dict[str, AgentPolicies], catalog: Catalog) -> None:
+    """Warn of arguments that are to be recorded and that no tool of the agent takes: nothing would be recorded."""
+    for document in findings.of("AgentPolicy"):
+        policies = united[document.spec.identity.workload]
+        known = _arguments(tool for tool in catalog if policies.mentions(tool.resource))
+        for number, word in enumerate(document.spec.audit.record):
+            _, _, argument = word.partition(".")
+            if argument and known is not None and argument not in known:
+                place = ("spec", "audit", "record", number)
+                findings.warn(document, place, f"no tool of the agent takes {argument!r}{nearest(argument, known)}")
+
+
+def _arguments(tools: Iterable[CatalogTool]) -> set[str] | None:
+    """Return what arguments the tools take; None if not all of them say."""
+    known: set[str] = set()
+    for tool in tools:
+        schema = tool.tool.input_schema
+        if tool.tool.run is not None and schema.get("additionalProperties") is not False:
+            return None
+        known.update(schema.get("properties", ()))
+    return known or None
 
 
 def _check_rules(findings: Findings, catalog: Catalog) -> None:

@@ -1,7 +1,6 @@
 """One call, start to end. Only this file knows the order."""
 
 import datetime
-from collections.abc import Mapping
 from typing import Any
 
 from broker.budget import CallSlots
@@ -18,6 +17,7 @@ from broker.errors import (
     Refusal,
     UnknownTool,
 )
+from broker.pipeline.payloads import DEEPEST, is_too_deep
 from broker.pipeline.recorder import Recorder
 from broker.pipeline.request import Answer, Emit, Request
 from broker.pipeline.service import service_of
@@ -25,8 +25,6 @@ from broker.pipeline.story import Story
 from broker.policy import AccessRequest
 from broker.redact import Matcher, Released, release
 from broker.vault import Vault
-
-_DEEPEST = 100  # lists and objects within each other; what checks and writes JSON gives up somewhere above
 
 
 class Pipeline:
@@ -62,7 +60,7 @@ class Pipeline:
             if tool is None or not policies.mentions(tool.resource):
                 raise UnknownTool
             access = AccessRequest(request.identity, tool.action, tool.resource)
-            story.on(tool)
+            story.on(tool, policies.recorded)
 
             # 3. What no rule could permit is denied before its arguments are looked at.
             if not policies.could_permit(tool.resource, tool.action):
@@ -119,13 +117,8 @@ def _check_size(story: Story, arguments: Any, documents: Snapshot) -> None:
         raise InvalidArguments("The arguments hold text that is not Unicode, or a number that no service takes.")
     if len(story.arguments) > most:
         raise ArgumentsTooLarge(f"The arguments may have {most} bytes at most.")
-    if story.arguments.count(b"[") + story.arguments.count(b"{") > _DEEPEST and _is_deeper(arguments, _DEEPEST):
-        raise InvalidArguments(f"The arguments are nested more than {_DEEPEST} deep.")
-
-
-def _is_deeper(value: Any, most: int) -> bool:
-    members = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
-    return most < 0 or any(_is_deeper(member, most - 1) for member in members)
+    if is_too_deep(arguments, story.arguments):
+        raise InvalidArguments(f"The arguments are nested more than {DEEPEST} deep.")
 
 
 def _now() -> datetime.datetime:

@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from broker.audit import new_id, timestamp
 from broker.errors import AuditUnavailable
@@ -16,11 +16,20 @@ Change = Callable[[Transaction], None]
 _RETRY_SECONDS = 1.0
 
 
+class Seals(Protocol):
+    """Seals what a policy has recorded encrypted."""
+
+    def sealed_payload(self, call_id: str, field: str, data: bytes) -> bytes:
+        """Return a value sealed for its call and field: of no use anywhere else, and different each time."""
+        ...
+
+
 class Recorder:
     """Records events, and settles what could not be written when its call ended. A call records itself: `Story`."""
 
-    def __init__(self, store: Store, digest_key: bytes) -> None:
+    def __init__(self, store: Store, digest_key: bytes, seals: Seals) -> None:
         self.store = store
+        self.seals = seals
         self.running = 0
         """How many calls have begun and are not yet recorded to their end."""
         self._digest_key = digest_key

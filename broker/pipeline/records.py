@@ -1,7 +1,7 @@
 """What the three records of a call say: *requested*, *decided* and *finished*, from what is known of it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from broker.audit import Record, new_id, timestamp
@@ -59,13 +59,20 @@ def requested(
     }
 
 
-def action_of(name: str, tool: CatalogTool | None, digest: str | None, size: int) -> Record:
-    """Say what was asked for; of the arguments, only how many bytes they are and their keyed digest."""
+def action_of(
+    name: str, tool: CatalogTool | None, digest: str | None, size: int, sealed: Sequence[Record] = ()
+) -> Record:
+    """Say what was asked for; of the arguments, only how many bytes they are and their keyed digest.
+
+    `sealed` says what of them is recorded encrypted beside the trail: a commitment to each value, never the value.
+    """
     action: dict[str, Any] = {"tool": short(name)}
     if tool is not None:
         action |= {"resource": tool.resource, "action": tool.action, "connector": tool.connector}
     if digest is not None:
         action |= {"arguments_bytes": size, "arguments_hmac": digest}
+    if sealed:
+        action["sealed"] = list(sealed)
     return action
 
 

@@ -5,7 +5,7 @@ import concurrent.futures
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -28,6 +28,7 @@ from broker.errors import (
     UpstreamTimeout,
 )
 from broker.identity import Agent
+from broker.pipeline.payloads import Payloads
 from broker.pipeline.recorder import Recorder
 from broker.pipeline.records import action_of, decided, finished, requested, short
 from broker.pipeline.request import Request
@@ -61,6 +62,7 @@ class Story:
         self._steps: dict[str, int] = {}
         self._agent: Agent | None = None
         self._tool: CatalogTool | None = None
+        self._payloads = Payloads(recorder, self.call_id, ())
         self._decision: Decision | None = None
         self._credential: Opened | None = None
         self._session: Session | None = None
@@ -75,13 +77,17 @@ class Story:
         self._agent = agent
         return agent
 
-    def on(self, tool: CatalogTool) -> None:
-        """Note what is called."""
+    def on(self, tool: CatalogTool, recorded: Sequence[str]) -> None:
+        """Note what is called, and what of the call the agent's policies have recorded encrypted."""
         self._tool = tool
+        self._payloads = Payloads(self._recorder, self.call_id, recorded)
 
     def decided(self, decision: Decision) -> Decision:
-        """Note the decision."""
+        """Note the decision, and seal the arguments that are to be recorded; raises `AuditUnavailable`."""
         self._decision = decision
+        self._payloads.take_arguments(
+            self._request.arguments, self.arguments, self._documents.broker.caps.argument_bytes
+        )
         self._mark("decided")
         return decision
 
@@ -101,7 +107,8 @@ class Story:
         self._mark("executed")
 
     def released(self, result: Released) -> None:
-        """Note what is to be released."""
+        """Note what is to be released, and seal it if it is to be recorded; raises `AuditUnavailable`."""
+        self._payloads.take_result(result.text)
         self.text = result.text
         self._outcome = {
             "status": "released",
@@ -110,6 +117,8 @@ class Story:
             "result_hmac": self._recorder.digest(result.text),
             "credentials_removed": result.removed,
         }
+        if self._payloads.of_result:
+            self._outcome["sealed"] = [payload.record() for payload in self._payloads.of_result]
 
     # What surrounds the call
 
@@ -160,12 +169,14 @@ class Story:
     def _append_beginning(self, transaction: Transaction) -> None:
         trail, size = self._recorder.store.trail, len(self.arguments or b"")
         digest = None if self.arguments is None else self._recorder.digest(self.arguments)
-        action = action_of(self._request.tool, self._tool, digest, size)
+        sealed = [payload.record() for payload in self._payloads.of_arguments]
+        action = action_of(self._request.tool, self._tool, digest, size, sealed)
         identity, origin = self._request.identity, self._request.origin
         documents = self._documents.digest
         trail.append(
             transaction, requested(self.call_id, self._requested_at, identity, self._agent, action, origin, documents)
         )
+        self._payloads.keep(transaction, self._payloads.of_arguments)
         if self._decision is not None:
             record = decided(self.call_id, self._decision)
             trail.append(transaction, record)
@@ -183,6 +194,8 @@ class Story:
         except ValueError:  # what a service says of a credential may be more than a record holds
             trail.append(transaction, finished(self.call_id, outcome, None))
         trail.close_call(transaction, self.call_id)
+        if "sealed" in outcome:
+            self._payloads.keep(transaction, self._payloads.of_result)
 
     def _append_end_again(self, transaction: Transaction) -> None:
         """Append the end that was said to be lost, unless it stands: then the answer was withheld all the same."""
@@ -196,6 +209,7 @@ class Story:
         if lost and self._begun is not None and self._begun.applied:
             if self._outcome["status"] == "released":
                 self._outcome |= {"status": "withheld", "code": AuditUnavailable.code}
+                self._outcome.pop("sealed", None)  # recorded is the released result, and this one is not
             self._recorder.owe(self._append_end_again)
 
     def _mark(self, step: str) -> None:

@@ -16,13 +16,25 @@ from sqlite_utils.migrations import Migrations
 
 from broker.errors import AuditUnavailable, StoreInUse, StoreUnusable
 from broker.store.grants import GrantRow, GrantStatus, GrantTable
+from broker.store.holds import Hold, HoldTable
+from broker.store.payloads import PayloadTable
 from broker.store.queue import CommitQueue, Pending
 from broker.store.settings import SettingTable
 from broker.store.signing import SigningKeyRow, SigningKeyTable
 from broker.store.trail import TrailTable
 from broker.store.transaction import Transaction
 
-__all__ = ["CommitQueue", "Connection", "GrantRow", "GrantStatus", "Pending", "SigningKeyRow", "Store", "Transaction"]
+__all__ = [
+    "CommitQueue",
+    "Connection",
+    "GrantRow",
+    "GrantStatus",
+    "Hold",
+    "Pending",
+    "SigningKeyRow",
+    "Store",
+    "Transaction",
+]
 
 Connection = sqlite3.Connection
 """What a query is given to read with."""
@@ -31,6 +43,7 @@ T = TypeVar("T")
 _MIGRATIONS = Migrations("broker")
 _BUSY_SECONDS = 2.0
 _CHECKPOINT_PAGES = 4000  # of the write-ahead log, 16 MB: moving them costs syncs, and few calls should wait for those
+_FOLDING_MILLISECONDS = 200  # it holds up the writer while it waits for readers
 
 
 class Store:
@@ -44,6 +57,8 @@ class Store:
         self.grants = GrantTable()
         self.signing_keys = SigningKeyTable()
         self.trail = TrailTable(log)
+        self.payloads = PayloadTable()
+        self.holds = HoldTable()
         self.commits = CommitQueue(
             self._connected, lambda connection: {self.trail.HEAD: self.trail.restore(connection)}, self._check_file
         )
@@ -103,6 +118,19 @@ class Store:
         with self.reading() as connection:
             return query(connection)
 
+    def fold_log(self) -> bool:
+        """Write the write-ahead log into the database and empty it, so that what was deleted stands in neither.
+
+        False if a reader, or a writer, kept it from that. Call it in a worker thread.
+        """
+        try:
+            with contextlib.closing(self._connected()) as connection:
+                connection.execute(f"PRAGMA busy_timeout = {_FOLDING_MILLISECONDS}")
+                (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error:
+            return False
+        return not busy
+
     def close(self) -> None:
         """Finish what is queued and let go of the store."""
         self.commits.close()
@@ -124,7 +152,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # a commit is on disk when it returns
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-        connection.execute("PRAGMA secure_delete = FAST")  # what is taken away is overwritten
+        connection.execute("PRAGMA secure_delete = ON")  # what is taken away is overwritten; FAST leaves whole pages
     except sqlite3.Error:
         connection.close()
         raise
@@ -173,3 +201,19 @@ def signing(database: Any) -> None:
         pk="number",
         not_null={"vkey", "sealed", "created"},
     )
+
+
+@_MIGRATIONS()
+def payloads_and_holds(database: Any) -> None:
+    """Make room for what policies have recorded encrypted, and for the holds that keep it from being erased."""
+    database["payloads"].create(
+        {"call_id": str, "field": str, "sealed": bytes, "created": str},
+        pk=("call_id", "field"),
+        not_null={"sealed", "created"},
+    )
+    database["holds"].create(
+        {"id": str, "name": str, "filter": str, "reason": str, "created": str, "released": str},
+        pk="id",
+        not_null={"name", "filter", "reason", "created"},
+    )
+    database["holds"].create_index(["name"], unique=True)

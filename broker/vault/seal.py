@@ -39,19 +39,35 @@ class Place:
 
 def seal(key: KeyEncryptionKey, place: Place, plain: bytes) -> str:
     """Return the value sealed for its place, as base64 text."""
+    return base64.b64encode(seal_bytes(key, place, plain)).decode()
+
+
+def seal_bytes(key: KeyEncryptionKey, place: Place, plain: bytes) -> bytes:
+    """Return the value sealed for its place: wrapped key, nonce, ciphertext and tag."""
     data_key, nonce = os.urandom(32), os.urandom(_NONCE_BYTES)
     wrapped = aes_key_wrap(key.derive("wrap"), data_key)
-    ciphertext = AESGCM(data_key).encrypt(nonce, plain, place.associated_data(key.key_id))
-    return base64.b64encode(wrapped + nonce + ciphertext).decode()
+    return wrapped + nonce + AESGCM(data_key).encrypt(nonce, plain, place.associated_data(key.key_id))
 
 
 def unseal(key: KeyEncryptionKey, place: Place, sealed: str) -> bytes:
     """Return the value; raise `VaultUnreadable` if it was sealed for another place or under another key."""
     try:
         raw = base64.b64decode(sealed, validate=True)
-        wrapped, nonce = raw[:_WRAPPED_BYTES], raw[_WRAPPED_BYTES : _WRAPPED_BYTES + _NONCE_BYTES]
+    except (binascii.Error, ValueError):
+        raise _unreadable(place) from None
+    return unseal_bytes(key, place, raw)
+
+
+def unseal_bytes(key: KeyEncryptionKey, place: Place, sealed: bytes) -> bytes:
+    """Return the value; raise `VaultUnreadable` if it was sealed for another place or under another key."""
+    wrapped, nonce = sealed[:_WRAPPED_BYTES], sealed[_WRAPPED_BYTES : _WRAPPED_BYTES + _NONCE_BYTES]
+    ciphertext = sealed[_WRAPPED_BYTES + _NONCE_BYTES :]
+    try:
         data_key = aes_key_unwrap(key.derive("wrap"), wrapped)
-        ciphertext = raw[_WRAPPED_BYTES + _NONCE_BYTES :]
         return AESGCM(data_key).decrypt(nonce, ciphertext, place.associated_data(key.key_id))
-    except (InvalidTag, InvalidUnwrap, binascii.Error, ValueError):
-        raise VaultUnreadable(detail=f"{place.field} of {place.connector} does not open with this key") from None
+    except (InvalidTag, InvalidUnwrap, ValueError):
+        raise _unreadable(place) from None
+
+
+def _unreadable(place: Place) -> VaultUnreadable:
+    return VaultUnreadable(detail=f"{place.field} of {place.connector} does not open with this key")

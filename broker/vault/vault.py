@@ -27,7 +27,7 @@ from broker.errors import (
 from broker.store import Connection, GrantRow, GrantStatus, Store, Transaction
 from broker.vault.keys import KeyEncryptionKey
 from broker.vault.matcher import SecretMatcher
-from broker.vault.seal import Place, seal, unseal
+from broker.vault.seal import Place, seal, seal_bytes, unseal, unseal_bytes
 from broker.vault.tokens import Issued, Service, Tokens
 
 BROKER = "broker"
@@ -91,6 +91,18 @@ class Vault:
         value = seal(self._key, place, fresh)
         await self._store.commits.commit(lambda change: self._store.settings.put(change, name, value))
         return fresh
+
+    def sealed_payload(self, call_id: str, field: str, data: bytes) -> bytes:
+        """Return a value of a call sealed for that call and field; it opens nowhere else."""
+        return seal_bytes(self._key, _payload(call_id, field), data)
+
+    def opened_payload(self, call_id: str, field: str, sealed: bytes) -> bytes:
+        """Return what was sealed for that call and field; raise `VaultUnreadable`."""
+        try:
+            return unseal_bytes(self._key, _payload(call_id, field), sealed)
+        except VaultUnreadable:
+            message = "What was recorded encrypted of this call does not open; an administrator must look at the vault."
+            raise VaultUnreadable(message, detail=f"{field} of call {call_id}") from None
 
     def grants(self) -> list[Grant]:
         """Return what may be shown of every grant, the newest first."""
@@ -263,6 +275,10 @@ class Opened:
 
     def __exit__(self, *_: object) -> None:
         self.matcher = SecretMatcher()  # the secrets' encodings go with the attempt
+
+
+def _payload(call_id: str, field: str) -> Place:
+    return Place("-", call_id, field, 1)  # no connector has this name, and no call that of a principal
 
 
 def _shown(row: GrantRow) -> Grant:

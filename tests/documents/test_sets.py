@@ -5,10 +5,11 @@ import os
 import pwd
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from broker.connector import Connector
+from broker.connector import Connector, ConnectorDocument, Endpoints, Response, Session, Tool, ToolCall
 from broker.documents import FindConnector, Invalid, Problem, load
 
 Change = Callable[..., list[Problem]]
@@ -26,6 +27,32 @@ spec:
     - { resource: salesforce.contacts, actions: [read] }
     - { resource: salesforce.accounts, deny: [search] }
 """
+
+
+async def _run(_call: ToolCall, _session: Session) -> Any:
+    """Do nothing."""
+
+
+async def _probe(_session: Session, _document: ConnectorDocument) -> str:
+    return "there"
+
+
+def _expired(_response: Response) -> bool:
+    return False
+
+
+def _closed(document: ConnectorDocument, _snapshot: Any) -> list[Tool]:
+    """Offer tools that say which arguments they take."""
+    schema = {"type": "object", "properties": {"id": {}, "limit": {}}, "additionalProperties": False}
+    actions = ("read", "search", "export")
+    return [
+        Tool(name, action, "", schema, {}, reads_only=True, run=_run)
+        for name in document.resources
+        for action in actions
+    ]
+
+
+CLOSED = Connector("notes", (), Endpoints("https://notes.example.com/token"), "jwt-bearer", _closed, _expired, _probe)
 
 
 def test_a_set_becomes_one_snapshot(directory: Path, find: FindConnector) -> None:
@@ -133,6 +160,34 @@ def test_an_action_that_one_rule_permits_and_denies_is_a_warning(
     assert change("policy.yaml", "deny: [export]", "deny: [export, read]") == []
 
     assert [warning.key for warning in load(directory, find).warnings] == ["spec.tools[0].actions[0]"]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "message"),
+    [
+        ("arguments.limit", None),
+        ("arguments.limmit", "no tool of the agent takes 'limmit'; did you mean 'limit'?"),
+        ("arguments.zzz", "no tool of the agent takes 'zzz'; there is id, limit"),
+    ],
+)
+def test_an_argument_that_is_recorded_and_that_no_tool_takes_is_a_warning(
+    change: Change, directory: Path, recorded: str, message: str | None
+) -> None:
+    """Issue 3, What must be true: nothing would be recorded, and nobody would know until somebody asks for it."""
+    assert change("policy.yaml", "outcome]", f"outcome, {recorded}, result]") == []
+
+    found = [(warning.line, warning.key, warning.message) for warning in load(directory, lambda _: CLOSED).warnings]
+
+    assert found == ([(16, "spec.audit.record[4]", message)] if message else [])
+
+
+def test_where_tools_do_not_say_what_they_take_no_argument_is_warned_of(
+    change: Change, directory: Path, find: FindConnector
+) -> None:
+    """An open schema takes anything."""
+    assert change("policy.yaml", "outcome]", "outcome, arguments.anything]") == []
+
+    assert load(directory, find).warnings == ()
 
 
 def test_mistakes_do_not_hide_the_warnings(change: Change, directory: Path, find: FindConnector) -> None:

@@ -133,3 +133,12 @@ spec:
   identity: {{workload: {OTHER}}}
   tools: [{{resource: notes.notes, actions: [read]}}]
 """
+
+
+def recording_policy(*recorded: str, name: str = "analyst-recorded", workload: str = ANALYST) -> str:
+    """Return a policy that permits nothing, and has parts of an agent's calls recorded encrypted."""
+    words = ", ".join(("identity", "policy", "action", "outcome", *recorded))
+    return (
+        f"{HEAD}kind: AgentPolicy\nmetadata: {{name: {name}}}\n"
+        f"spec: {{identity: {{workload: '{workload}'}}, audit: {{record: [{words}]}}}}\n"
+    )

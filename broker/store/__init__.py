@@ -100,6 +100,7 @@ class Store:
             with contextlib.closing(self._connected()) as connection:
                 connection.execute("PRAGMA query_only = ON")
                 connection.execute("BEGIN")
+                connection.execute("SELECT 1 FROM records LIMIT 1").fetchone()  # the state is that of now, not of later
                 yield connection
         except sqlite3.Error as error:
             raise AuditUnavailable(detail=f"the store cannot be read: {error}") from None

@@ -11,9 +11,8 @@ from broker.store.transaction import Transaction
 
 _PAGE = 500
 # Bytes, whatever somebody has made of a body: what is wrong with it is verify's to say
-_BODIES = "SELECT seq, coalesce(CAST(body AS BLOB), x'') FROM records WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?"
 _ROWS = "SELECT seq, CAST(body AS BLOB) FROM records WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?"
-_BODIES_OF_CALL = "SELECT coalesce(CAST(body AS BLOB), x'') FROM records WHERE call_id = ? ORDER BY seq"
+_BODIES_OF_CALL = "SELECT CAST(body AS BLOB) FROM records WHERE call_id = ? AND body IS NOT NULL ORDER BY seq"
 _ADD_RECORD = "INSERT INTO records (seq, body, hash, call_id) VALUES (?, ?, ?, ?)"
 _ADD_NODE = "INSERT INTO nodes (level, position, hash) VALUES (?, ?, ?)"
 
@@ -73,7 +72,7 @@ class TrailTable:
             if [position for position, _, _ in rows] != list(range(start, stop)):
                 raise ValueError("records of the trail, or nodes of its tree, are missing")
             for position, node, body in rows:
-                if level == 0:
+                if level == 0 and body is not None:  # None: it was pruned
                     _check_leaf(position, node, body)
                 elif not isinstance(node, bytes):
                     raise ValueError("a node of the trail's tree is no hash")
@@ -123,14 +122,8 @@ class TrailTable:
             start = page[-1][0] + 1
 
     def bodies(self, connection: sqlite3.Connection, start: int, stop: int) -> Iterator[bytes]:
-        """Yield the canonical bytes of records start to stop - 1, in order, a page at a time."""
-        while start < stop:
-            page = connection.execute(_BODIES, (start, stop, _PAGE)).fetchall()
-            if not page:
-                return
-            for _, body in page:
-                yield body
-            start = page[-1][0] + 1
+        """Yield what is there of records start to stop - 1, in order: those that were pruned are passed over."""
+        return (body for _, body in self.rows(connection, start, stop) if body is not None)
 
     def of_call(self, connection: sqlite3.Connection, call_id: str) -> list[bytes]:
         """Return the canonical bytes of a call's records, in order."""

@@ -4,6 +4,7 @@ import typer
 
 from broker.cli.trail.checkpoint import checkpoint, keys, rotate_key
 from broker.cli.trail.export import export
+from broker.cli.trail.prune import prune
 from broker.cli.trail.show import show
 from broker.cli.trail.tail import tail
 from broker.cli.trail.verify import verify_command
@@ -21,3 +22,4 @@ app.command("verify", epilog="Example: aam trail verify bundle.zip --key log.vke
 app.command(epilog="Example: aam trail checkpoint > head")(checkpoint)
 app.command(epilog="Example: aam trail keys --json")(keys)
 app.command("rotate-key", epilog="Example: aam trail rotate-key --dir ./access")(rotate_key)
+app.command(epilog="Example: aam trail prune --before 2025-11-01 --reason 'kept for a year' --dry-run")(prune)

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from broker.doors.admin import evidence, grants, registry, snapshots, trail
+from broker.doors.admin import evidence, grants, registry, retention, snapshots, trail
 from broker.doors.admin.operators import Handler, Needed, Operators
 from broker.errors import InternalError, OperatorRefusal, OperatorRequestInvalid, Refusal
 
@@ -53,6 +53,7 @@ def operators_app(operators: Operators) -> ASGIApp:
         ("DELETE", "/v1/grants/{name}"): grants.revoke_grant,
         ("POST", "/v1/trail/keys"): evidence.rotate_key,
         ("POST", "/v1/trail/checkpoint"): evidence.ship,
+        ("POST", "/v1/trail/prune"): retention.prune_some,
         ("POST", "/v1/connectors/{name}/snapshot"): snapshots.fetch_snapshot,
         ("PUT", "/v1/connectors/{name}/snapshot"): snapshots.approve_snapshot,
     }

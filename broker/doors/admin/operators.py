@@ -1,5 +1,6 @@
 """Who the operators are, and what their requests work on."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -70,6 +71,8 @@ class Operators:
         self.signing = signing
         self.status = status
         self.fetched: dict[str, bytes] = {}
+        self.pruning = asyncio.Lock()
+        """Held while something is pruned, and while an export takes its place before the next thing that is."""
         self._refused = refused
 
     async def admit(self, uid: int, needed: Needed) -> Record:

@@ -1,6 +1,7 @@
 """The trail: read, follow one call, export it all."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterator, Mapping
 
 from starlette.requests import Request
@@ -45,31 +46,33 @@ async def export(operators: Operators, request: Request, actor: Record) -> Respo
     if purpose not in _PURPOSES:
         raise OperatorRequestInvalid(f"purpose is {', '.join(_PURPOSES)}.")
     wanted = _filter(given)
-    store, signed = operators.recorder.store, await operators.heads.sign()
-    keys = operators.signing.keys
+    store, keys = operators.recorder.store, operators.signing.keys
+    stack = contextlib.ExitStack()
+    async with operators.pruning:  # what is pruned after the head was signed, no record under that head would explain
+        signed = await operators.heads.sign()
+        connection = await asyncio.to_thread(stack.enter_context, store.reading())
     stated = Statement.of(store.trail.log, signed.head, signed.checkpoint, keys, **wanted.query())
     await operators.recorder.note(
-        "trail_exported",
-        actor=actor,
-        purpose=purpose,
-        filter=wanted.query(),
-        size=stated.size,
-        root=stated.root,
+        "trail_exported", actor=actor, purpose=purpose, filter=wanted.query(), size=stated.size, root=stated.root
+    )
+    ranges = [(0, stated.size)] if stated.size else []
+    return StreamingResponse(
+        _chunks(export_lines(store.trail, connection, stated, ranges), stack), media_type="application/x-ndjson"
     )
 
-    def chunks() -> Iterator[bytes]:
-        with store.reading() as connection:
-            chunk: list[bytes] = []
-            length = 0
-            for line in export_lines(store.trail, connection, stated, [(0, stated.size)] if stated.size else []):
-                chunk.append(line)
-                length += len(line) + 1
-                if length >= _CHUNK:
-                    yield b"\n".join([*chunk, b""])
-                    chunk, length = [], 0
-            yield b"\n".join([*chunk, b""]) if chunk else b""
 
-    return StreamingResponse(chunks(), media_type="application/x-ndjson", headers={"X-Records": str(stated.size)})
+def _chunks(lines: Iterator[bytes], stack: contextlib.ExitStack) -> Iterator[bytes]:
+    """Yield lines, many at once."""
+    with stack:
+        chunk: list[bytes] = []
+        length = 0
+        for line in lines:
+            chunk.append(line + b"\n")
+            length += len(line)
+            if length >= _CHUNK:
+                yield b"".join(chunk)
+                chunk, length = [], 0
+        yield b"".join(chunk)
 
 
 def _filter(given: Mapping[str, str]) -> Filter:

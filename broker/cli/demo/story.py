@@ -1,7 +1,9 @@
 """The story that the demo tells, chapter by chapter, and the promises that it checks on the way."""
 
 import hashlib
+import os
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +15,7 @@ from mcp_types import CallToolResult, TextContent
 from rich.padding import Padding
 from rich.table import Table
 
+from broker.audit import VerifierKey
 from broker.cli.client_config import aam
 from broker.cli.demo.clients import TRANSPORTS, Received, connected
 from broker.cli.demo.search import count, places, token_without_the_broker
@@ -214,9 +217,9 @@ class Story:
         console.print("\nIts operator checks it, live, and exports it, both of which are on record too:")
         live = self._aam("trail", "verify", "--dir", str(servers.directory))
         self._aam("trail", "export", str(export), "--dir", str(servers.directory))
-        console.print("\nWith the export, anybody can check it, and needs no broker:")
         whole = self._aam("trail", "verify", str(export), hide="not proved")
         self._prove("The trail verifies, live and exported", live.returncode == 0 and whole.returncode == 0)
+        self._stranger(servers)
 
         console.print("\nNow somebody changes one byte of the export, in the record of a denial:")
         lines = export.read_bytes().split(b"\n")
@@ -226,6 +229,17 @@ class Story:
         caught = self._aam("trail", "verify", str(altered), hide="not proved")
         named = f"record {number - 1}:" in caught.stdout  # the first line states the head
         self._prove("One changed byte is found, and its record named", caught.returncode == 1 and named)
+
+    def _stranger(self, servers: Servers) -> None:
+        """Check a bundle as an auditor would, who has the log's public key from elsewhere and trusts nobody here."""
+        bundle, key = self._place / "bundle.zip", servers.daemon().get("/v1/trail/keys")[0]["vkey"]
+        console.print("\nAn auditor gets a bundle, has the log's public key from elsewhere, and needs no broker:")
+        self._aam("trail", "export", str(bundle), "--dir", str(servers.directory))
+        checked = self._run([sys.executable, "-m", "broker.audit"], "verify", str(bundle), "--key", key)
+        other = str(VerifierKey(key.partition("+")[0], os.urandom(32)))
+        refused = self._run([sys.executable, "-m", "broker.audit"], "verify", str(bundle), "--key", other, quiet=True)
+        self._prove("A stranger with the public key verifies a bundle", checked.returncode == 0)
+        self._prove("With another key, it does not verify", refused.returncode == 1)
 
     def _secret(self, servers: Servers) -> None:
         self._chapter("Where the access token is not")
@@ -258,9 +272,17 @@ class Story:
             console.print(f"    {plain(answer)}")
 
     def _aam(self, *arguments: str, hide: str = "\0") -> subprocess.CompletedProcess[str]:
-        ran = subprocess.run([aam(), *arguments], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - our own command
+        return self._run([aam()], *arguments, hide=hide)
+
+    def _run(
+        self, program: Sequence[str], *arguments: str, hide: str = "\0", quiet: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        ran = subprocess.run([*program, *arguments], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - our own command
+        if quiet:
+            return ran
+        name = [Path(program[0]).name, *program[1:]]
         shown = [Path(part).name if part.startswith(str(self._place)) else part for part in arguments]
-        self._command(" ".join(["aam", *(part for part in shown if part not in {"--dir", "access"})]))
+        self._command(" ".join([*name, *(part for part in shown if part not in {"--dir", "access"})]))
         for line in (ran.stdout + ran.stderr).splitlines():
             if not line.startswith(hide):
                 told = line.replace(f"{self._place}/", "")
@@ -269,7 +291,7 @@ class Story:
         return ran
 
 
-_PROMISES = 4 * len(TRANSPORTS) + 2 + 1 + 4 + 7
+_PROMISES = 4 * len(TRANSPORTS) + 2 + 1 + 6 + 7
 
 
 def _ended(records: Sequence[dict[str, Any]], status: str) -> list[str]:

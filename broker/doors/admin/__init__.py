@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from broker.doors.admin import grants, registry, snapshots, trail
+from broker.doors.admin import grants, holds, payloads, registry, snapshots, trail
 from broker.doors.admin.operators import Handler, Needed, Operators
 from broker.errors import InternalError, OperatorRefusal, OperatorRequestInvalid, Refusal
 
@@ -32,7 +32,7 @@ _STATUS = {
 
 
 def operators_app(operators: Operators) -> ASGIApp:
-    """Return everything that operators reach. Reading needs any role, changing needs admin."""
+    """Return everything that operators reach. Reading needs any role, changing needs admin, revealing not approver."""
     reading: dict[str, Handler] = {
         "/v1/status": registry.status,
         "/v1/agents": registry.agents,
@@ -41,17 +41,25 @@ def operators_app(operators: Operators) -> ASGIApp:
         "/v1/trail": trail.trail,
         "/v1/trail/calls/{call_id}": trail.call,
         "/v1/trail/export": trail.export,
+        "/v1/trail/calls/{call_id}/payloads": payloads.of_call,
+        "/v1/trail/payloads": payloads.matching,
+        "/v1/trail/holds": holds.holds,
     }
+    revealing: dict[str, Handler] = {"/v1/trail/calls/{call_id}/reveal": payloads.show}
     changing: dict[tuple[str, str], Handler] = {
         ("POST", "/v1/grants"): grants.add_grant,
         ("POST", "/v1/grants/{name}/test"): grants.test_grant,
         ("DELETE", "/v1/grants/{name}"): grants.revoke_grant,
         ("POST", "/v1/connectors/{name}/snapshot"): snapshots.fetch_snapshot,
         ("PUT", "/v1/connectors/{name}/snapshot"): snapshots.approve_snapshot,
+        ("POST", "/v1/trail/erase"): payloads.erase,
+        ("POST", "/v1/trail/holds"): holds.add,
+        ("POST", "/v1/trail/holds/{name}/release"): holds.release,
     }
     app = Starlette(
         routes=[
-            *(_route(operators, "GET", path, handler, "auditor") for path, handler in reading.items()),
+            *(_route(operators, "GET", path, handler, "any") for path, handler in reading.items()),
+            *(_route(operators, "POST", path, handler, "auditor") for path, handler in revealing.items()),
             *(_route(operators, method, path, handler, "admin") for (method, path), handler in changing.items()),
         ],
         exception_handlers={HTTPException: _not_a_route},

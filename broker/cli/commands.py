@@ -28,7 +28,7 @@ COMMANDS = {
     "tools": ("tools", "List the tools that an agent can know of."),
     "grants": ("grants", "Connect, test and revoke the accounts that the broker uses."),
     "connector": ("connector", "Fetch and pin what a service says of itself."),
-    "trail": ("trail", "Read, export and verify the trail."),
+    "trail": ("trail", "Read, export and verify the trail; erase personal data; legal holds."),
     "dev": ("dev", "Development: mint tokens of the development trust domain."),
 }
 _NOT_HERE = "stdio"  # broker.cli.main starts it without any of this

@@ -50,10 +50,11 @@ def _what(record: Record) -> str:
     action = record.get("action") or {}
     if "resource" in action:
         return f"{action['resource']} {action['action']}"
-    for key in ("connector", "purpose"):
+    for key in ("connector", "purpose", "call"):
         if key in record:
             return str(record[key])
-    return str(action.get("tool") or (record.get("grant") or {}).get("connector") or "")
+    named = (record.get("grant") or {}).get("connector") or (record.get("hold") or {}).get("name")
+    return str(action.get("tool") or named or "")
 
 
 def _result(record: Record) -> str:

@@ -7,6 +7,8 @@ from broker.store.transaction import Transaction
 
 _PAGE = 500  # calls that are looked at, and erased, at once
 _ADD = "INSERT INTO payloads (call_id, field, sealed, created) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+# Bytes, whatever somebody has made of a value: whether it is what was recorded is not the store's to say
+_OF_CALL = "SELECT field, CAST(sealed AS BLOB) FROM payloads WHERE call_id = ? ORDER BY field"
 _CALLS = "SELECT DISTINCT call_id FROM payloads WHERE call_id > ? ORDER BY call_id LIMIT ?"
 
 
@@ -19,8 +21,7 @@ class PayloadTable:
 
     def of_call(self, connection: Queries, call_id: str) -> dict[str, bytes]:
         """Return what is kept of a call, by field."""
-        rows = connection.execute("SELECT field, sealed FROM payloads WHERE call_id = ? ORDER BY field", (call_id,))
-        return {field: bytes(sealed) for field, sealed in rows}
+        return dict(connection.execute(_OF_CALL, (call_id,)).fetchall())
 
     def matching(self, connection: Queries, wanted: Mapping[str, str], after: str) -> tuple[list[str], str | None]:
         """Look at the next few calls of which something is kept, behind the call `after`.

@@ -24,14 +24,25 @@ COMMANDS = (
     ("demo",), ("init",), ("check",), ("serve",), ("status",), ("doctor",), ("stdio",), ("client-config",), ("agents",),
     ("tools",), ("grants", "add"), ("grants", "list"), ("grants", "test"), ("grants", "revoke"),
     ("connector", "snapshot"), ("trail", "tail"), ("trail", "show"), ("trail", "export"), ("trail", "verify"),
-    ("trail", "checkpoint"), ("trail", "keys"), ("trail", "rotate-key"), ("trail", "prune"), ("dev", "token"),
+    ("trail", "checkpoint"), ("trail", "keys"), ("trail", "rotate-key"), ("trail", "prune"),
+    ("trail", "erase"), ("trail", "hold", "add"), ("trail", "hold", "list"), ("trail", "hold", "release"),
+    ("dev", "token"),
 )  # fmt: skip
 NEED_A_BROKER = (
     ("status",), ("agents",), ("tools", "--as", "x"), ("grants", "list"), ("grants", "test", "x"),
     ("grants", "revoke", "x"), ("connector", "snapshot", "x"), ("trail", "tail"), ("trail", "show", "x"),
     ("trail", "verify"), ("trail", "checkpoint"), ("trail", "keys"), ("trail", "rotate-key"),
+    ("trail", "erase", "--call", "x", "--reason", "x", "--yes"), ("trail", "hold", "list"),
+    ("trail", "hold", "add", "x", "--call", "x", "--reason", "x"), ("trail", "hold", "release", "x", "--reason", "x"),
 )  # fmt: skip
 NEED_DOCUMENTS = (("client-config", "x"), ("dev", "token", "x"))
+
+
+def leaves(command: Any, *path: str) -> list[tuple[str, ...]]:
+    """Return every command at or below one, by its whole name."""
+    if not hasattr(command, "commands"):
+        return [path]
+    return [leaf for name, below in command.commands.items() for leaf in leaves(below, *path, name)]
 
 
 def test_every_command_is_known_to_these_tests() -> None:
@@ -43,7 +54,7 @@ def test_every_command_is_known_to_these_tests() -> None:
             continue
         command: Any = commands.CommandsByName().get_command(None, name)
         assert isinstance(command, typer.core.TyperCommand | typer.core.TyperGroup)
-        found += [(name, sub) for sub in command.commands] if hasattr(command, "commands") else [(name,)]
+        found += leaves(command, name)
 
     assert sorted(found) == sorted(COMMANDS)
 

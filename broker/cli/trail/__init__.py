@@ -3,7 +3,9 @@
 import typer
 
 from broker.cli.trail.checkpoint import checkpoint, keys, rotate_key
+from broker.cli.trail.erase import erase
 from broker.cli.trail.export import export
+from broker.cli.trail.hold import app as hold
 from broker.cli.trail.prune import prune
 from broker.cli.trail.show import show
 from broker.cli.trail.tail import tail
@@ -12,7 +14,7 @@ from broker.cli.trail.verify import verify_command
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Read, export and verify the trail.",
+    help="Read, export and verify the trail; erase personal data; legal holds.",
     epilog="Example: aam trail tail --dir ./access",
 )
 app.command(epilog="Example: aam trail tail --last 50 --follow")(tail)
@@ -23,3 +25,5 @@ app.command(epilog="Example: aam trail checkpoint > head")(checkpoint)
 app.command(epilog="Example: aam trail keys --json")(keys)
 app.command("rotate-key", epilog="Example: aam trail rotate-key --dir ./access")(rotate_key)
 app.command(epilog="Example: aam trail prune --before 2025-11-01 --reason 'kept for a year' --dry-run")(prune)
+app.command(epilog="Example: aam trail erase --owner jane@example.com --reason 'Request 12'")(erase)
+app.add_typer(hold, name="hold")

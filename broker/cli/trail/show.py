@@ -10,6 +10,7 @@ from broker.audit.note import VerifierKey
 from broker.cli.daemon import HERE, Daemon, Directory, quoted
 from broker.cli.output import AsJson, console, fail, plain, print_json, stop
 from broker.cli.records import print_whole
+from broker.cli.trail.reveal import Reason, Reveal, check_reason, payloads, print_payloads, print_revealed, revealed
 from broker.cli.trail.story import Told, lines_of
 from broker.cli.trail.writing import refuse_to_replace, writing
 from broker.errors import Refusal
@@ -26,24 +27,31 @@ def show(
         ),
     ] = None,
     records: Annotated[bool, typer.Option("--records", help="Show its records, field by field, instead.")] = False,
+    reveal: Reveal = False,
+    reason: Reason = None,
     force: Annotated[bool, typer.Option("--force", help="Replace proofs that are there already.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the whole story of one call, and whether its records are in the log whose head is signed."""
+    check_reason(reason, reveal=reveal, as_json=as_json)
     try:
         daemon = Daemon(directory)
         told, proofs = _ask(daemon, call)
+        sealed, values = payloads(daemon, call), revealed(daemon, call, reason) if reveal else []
     except Refusal as refusal:
         fail(refusal, as_json=as_json)
     written = _write(proof, proofs, force=force, as_json=as_json) if proof else []
     if as_json:
-        print_json(_as_json(told, written))
-    elif records:
+        print_json({**_as_json(told, written), "payloads": sealed, "revealed": values})
+        return
+    if records:
         for record in told.records:
             print_whole(record)
     else:
         _print(call, told)
-    for path in () if as_json else written:
+    print_payloads(one for one in sealed if not values or one["state"] != "recorded")
+    print_revealed(values)
+    for path in written:
         console.print(f"[green]written[/green]       {plain(path)}")
 
 

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from broker.doors.admin import evidence, grants, registry, retention, snapshots, trail
+from broker.doors.admin import evidence, grants, holds, payloads, registry, retention, snapshots, trail
 from broker.doors.admin.operators import Handler, Needed, Operators
 from broker.errors import InternalError, OperatorRefusal, OperatorRequestInvalid, Refusal
 
@@ -32,7 +32,7 @@ _STATUS = {
 
 
 def operators_app(operators: Operators) -> ASGIApp:
-    """Return everything that operators reach. Reading needs any role, changing needs admin."""
+    """Return everything that operators reach. Reading needs any role, changing needs admin, revealing not approver."""
     reading: dict[str, Handler] = {
         "/v1/status": registry.status,
         "/v1/agents": registry.agents,
@@ -46,7 +46,11 @@ def operators_app(operators: Operators) -> ASGIApp:
         "/v1/trail/keys": evidence.keys,
         "/v1/trail/paths": evidence.paths,
         "/v1/trail/bundles/previous": evidence.previous,
+        "/v1/trail/calls/{call_id}/payloads": payloads.of_call,
+        "/v1/trail/payloads": payloads.matching,
+        "/v1/trail/holds": holds.holds,
     }
+    revealing: dict[str, Handler] = {"/v1/trail/calls/{call_id}/reveal": payloads.show}
     changing: dict[tuple[str, str], Handler] = {
         ("POST", "/v1/grants"): grants.add_grant,
         ("POST", "/v1/grants/{name}/test"): grants.test_grant,
@@ -56,11 +60,15 @@ def operators_app(operators: Operators) -> ASGIApp:
         ("POST", "/v1/trail/prune"): retention.prune_some,
         ("POST", "/v1/connectors/{name}/snapshot"): snapshots.fetch_snapshot,
         ("PUT", "/v1/connectors/{name}/snapshot"): snapshots.approve_snapshot,
+        ("POST", "/v1/trail/erase"): payloads.erase,
+        ("POST", "/v1/trail/holds"): holds.add,
+        ("POST", "/v1/trail/holds/{name}/release"): holds.release,
     }
     app = Starlette(
         routes=[
-            *(_route(operators, "GET", path, handler, "auditor") for path, handler in reading.items()),
-            _route(operators, "POST", "/v1/trail/bundles", evidence.add_bundle, "auditor"),
+            *(_route(operators, "GET", path, handler, "any") for path, handler in reading.items()),
+            *(_route(operators, "POST", path, handler, "auditor") for path, handler in revealing.items()),
+            _route(operators, "POST", "/v1/trail/bundles", evidence.add_bundle, "any"),
             *(_route(operators, method, path, handler, "admin") for (method, path), handler in changing.items()),
         ],
         exception_handlers={HTTPException: _not_a_route},

@@ -29,7 +29,8 @@ from broker.vault import Opened, SigningKeys, Vault
 
 _LARGEST_BODY = 1 << 20
 
-Needed = Literal["admin", "auditor"]
+Needed = Literal["admin", "auditor", "any"]
+_MAY = {"admin": ("admin",), "auditor": ("admin", "auditor"), "any": ("admin", "approver", "auditor")}
 Handler = Callable[["Operators", Request, Record], Awaitable[Response]]
 """Answers one request of the operator who is named as the actor."""
 
@@ -90,8 +91,8 @@ class Operators:
                 f"User id {uid} is not an operator; name it under 'operators' in the Broker document."
             )
         user, role = known
-        if needed == "admin" and role != "admin":
-            raise OperatorForbidden(f"{user} has the role {role}; this needs admin.")
+        if role not in _MAY[needed]:
+            raise OperatorForbidden(f"{user} has the role {role}; this needs {' or '.join(_MAY[needed])}.")
         return {"user": user, "uid": uid, "role": role}
 
     def connection(self, name: str) -> Connection:

@@ -12,6 +12,7 @@ from broker.documents import Documents, Snapshot
 from broker.doors.entrance import Entrance, RefusedAuthentications
 from broker.doors.mcp import McpServer
 from broker.egress import Egress, Limits, Reach
+from broker.evidence.indexer import Indexer
 from broker.identity import BundleKeeper, BundleUrl, Identifier, TrustStore
 from broker.pipeline import Pipeline, Recorder
 from broker.store import Store
@@ -36,6 +37,7 @@ class Parts:
         self.slots = CallSlots(caps.calls_at_once, caps.calls_at_once_per_agent)
         self.pipeline = Pipeline(documents, recorder, self.slots, vault, self.egress)
         self.refused = RefusedAuthentications(recorder.note)
+        self.indexer = Indexer(store)
         identifier = Identifier(
             documents.current.broker.audience,
             self.trust,

@@ -34,6 +34,7 @@ def status(parts: Parts) -> Mapping[str, Any]:
             "problems": [str(one) for one in problem.problems] if problem else [],
         },
         "trail": {"log": parts.store.trail.log, "records": head.size, "root": head.root().hex()},
+        "search_index": parts.indexer.lag(),
         "agents": len(documents.registry.agents),
         "tools": sum(1 for _ in documents.catalog),
         "tools_built": sum(tool.tool.run is not None for tool in documents.catalog),

@@ -6,6 +6,7 @@ import typer
 
 from broker.cli.daemon import HERE, Daemon, Directory
 from broker.cli.output import PROBLEM, AsJson, console, counted, fail, plain, print_json
+from broker.cli.records import lag_of
 from broker.errors import Refusal
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -40,6 +41,7 @@ def _print(found: dict[str, Any]) -> None:
             for name, domain in found["trust_domains"].items()
         ),
         "trail": f"{trail['log']}, {counted(trail['records'], 'record')}, root {trail['root'][:16]}…",
+        "search index": lag_of(found["search_index"]) or "up to date",
         "unfinished calls": len(found["unfinished_calls_found_at_start"]),
     }
     state = f"[red]{plain(trouble['status'])}[/red]" if trouble else "[green]serving[/green]"

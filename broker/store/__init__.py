@@ -17,11 +17,12 @@ from sqlite_utils.migrations import Migrations
 from broker.errors import AuditUnavailable, StoreInUse, StoreUnusable
 from broker.store.grants import GrantRow, GrantStatus, GrantTable
 from broker.store.queue import CommitQueue, Pending
+from broker.store.search import SearchIndex
 from broker.store.settings import SettingTable
 from broker.store.trail import TrailTable
 from broker.store.transaction import Transaction
 
-__all__ = ["CommitQueue", "Connection", "GrantRow", "GrantStatus", "Pending", "Store", "Transaction"]
+__all__ = ["CommitQueue", "Connection", "GrantRow", "GrantStatus", "Pending", "SearchIndex", "Store", "Transaction"]
 
 Connection = sqlite3.Connection
 """What a query is given to read with."""
@@ -41,6 +42,7 @@ class Store:
         self.settings = SettingTable()
         self.grants = GrantTable()
         self.trail = TrailTable(log)
+        self.search = SearchIndex(path)
         self.commits = CommitQueue(
             self._connected, lambda connection: {self.trail.HEAD: self.trail.restore(connection)}, self._check_file
         )
@@ -102,6 +104,7 @@ class Store:
 
     def close(self) -> None:
         """Finish what is queued and let go of the store."""
+        self.search.close()
         self.commits.close()
         self._lock.close()
 

@@ -3,6 +3,8 @@
 import typer
 
 from broker.cli.trail.export import export
+from broker.cli.trail.reindex import reindex
+from broker.cli.trail.search import search
 from broker.cli.trail.show import show
 from broker.cli.trail.tail import tail
 from broker.cli.trail.verify import verify_command
@@ -15,5 +17,7 @@ app = typer.Typer(
 )
 app.command(epilog="Example: aam trail tail --last 50 --follow")(tail)
 app.command(epilog="Example: aam trail show 01980e2b-6f0c-7c3e-9d1e-2f4a5b6c7d8e")(show)
+app.command(epilog="Example: aam trail search --agent finance-analyst --decision deny --since 2026-11-01")(search)
 app.command(epilog="Example: aam trail export trail.jsonl")(export)
+app.command(epilog="Example: aam trail reindex --dir ./access")(reindex)
 app.command("verify", epilog="Example: aam trail verify trail.jsonl")(verify_command)

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from broker.doors.admin import grants, registry, snapshots, trail
+from broker.doors.admin import grants, registry, search, snapshots, trail
 from broker.doors.admin.operators import Handler, Needed, Operators
 from broker.errors import InternalError, OperatorRefusal, OperatorRequestInvalid, Refusal
 
@@ -27,6 +27,7 @@ _STATUS = {
     "not_found": 404,
     "already_exists": 409,
     "audit_unavailable": 503,
+    "index_unavailable": 503,
     "internal_error": 500,
 }
 
@@ -41,6 +42,7 @@ def operators_app(operators: Operators) -> ASGIApp:
         "/v1/trail": trail.trail,
         "/v1/trail/calls/{call_id}": trail.call,
         "/v1/trail/export": trail.export,
+        "/v1/trail/search": search.search,
     }
     changing: dict[tuple[str, str], Handler] = {
         ("POST", "/v1/grants"): grants.add_grant,
@@ -48,6 +50,7 @@ def operators_app(operators: Operators) -> ASGIApp:
         ("DELETE", "/v1/grants/{name}"): grants.revoke_grant,
         ("POST", "/v1/connectors/{name}/snapshot"): snapshots.fetch_snapshot,
         ("PUT", "/v1/connectors/{name}/snapshot"): snapshots.approve_snapshot,
+        ("POST", "/v1/trail/reindex"): search.reindex,
     }
     app = Starlette(
         routes=[

@@ -368,6 +368,12 @@ class AlreadyExists(OperatorRefusal):
     code = "already_exists"
 
 
+class IndexUnavailable(OperatorRefusal):
+    """The search index cannot be used now; the broker mends it by itself. Try again in a moment."""
+
+    code = "index_unavailable"
+
+
 # --- Starting --------------------------------------------------------------------------------------------------------
 
 

@@ -74,6 +74,7 @@ class Doors:
             parts.signing,
             parts.refused,
             lambda: status(parts),
+            parts.indexer,
         )
         self._servers = (
             (HttpServer(app, tls=tls), http),

@@ -13,6 +13,7 @@ from broker.doors.entrance import Entrance, RefusedAuthentications
 from broker.doors.mcp import McpServer
 from broker.egress import Egress, Limits, Reach
 from broker.evidence.heads import Heads
+from broker.evidence.indexer import Indexer
 from broker.evidence.sinks import open_sink
 from broker.identity import BundleKeeper, BundleUrl, Identifier, TrustStore
 from broker.pipeline import Pipeline, Recorder
@@ -50,6 +51,7 @@ class Parts:
         self.slots = CallSlots(caps.calls_at_once, caps.calls_at_once_per_agent)
         self.pipeline = Pipeline(documents, recorder, self.slots, vault, self.egress)
         self.refused = RefusedAuthentications(recorder.note)
+        self.indexer = Indexer(store)
         identifier = Identifier(
             broker.audience,
             self.trust,

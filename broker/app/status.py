@@ -40,6 +40,7 @@ def status(parts: Parts) -> Mapping[str, Any]:
             "root": head.root().hex(),
             **parts.heads.status(),
         },
+        "search_index": parts.indexer.lag(),
         "agents": len(documents.registry.agents),
         "tools": sum(1 for _ in documents.catalog),
         "tools_built": sum(tool.tool.run is not None for tool in documents.catalog),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from broker.cli.output import console, plain
+from broker.cli.output import console, counted, plain
 
 Record = dict[str, Any]
 
@@ -33,6 +33,11 @@ def print_whole(record: Record) -> None:
     console.print(f"[bold]{plain(record['kind'])}[/bold]  {plain(record['time'])}  record {record['seq']}")
     for name, value in _flat(record):
         console.print(f"  [dim]{plain(name):<28}[/dim] {plain(value)}")
+
+
+def lag_of(lag: Record) -> str:
+    """Say how far the search index is behind the trail; nothing if it is not."""
+    return f"{counted(lag['records'], 'record')} behind, for {lag['seconds']:g} s" if lag["records"] else ""
 
 
 def _said(record: Record) -> str:

@@ -6,6 +6,7 @@ import typer
 
 from broker.cli.daemon import HERE, Daemon, Directory
 from broker.cli.output import PROBLEM, AsJson, console, counted, fail, plain, print_json
+from broker.cli.records import lag_of
 from broker.errors import Refusal
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -42,6 +43,7 @@ def _print(found: dict[str, Any]) -> None:
         "trail": f"{trail['log']}, {counted(trail['records'], 'record')}, root {trail['root'][:16]}…",
         "head signed": f"{counted(trail['signed'] or 0, 'record')} at {trail['signed_at']}",
         **{f"shipped to {one['name']}": _shipped(one) for one in trail["ship"]},
+        "search index": lag_of(found["search_index"]) or "up to date",
         "unfinished calls": len(found["unfinished_calls_found_at_start"]),
     }
     state = f"[red]{plain(trouble['status'])}[/red]" if trouble else "[green]serving[/green]"

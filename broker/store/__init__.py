@@ -19,6 +19,7 @@ from broker.store.grants import GrantRow, GrantStatus, GrantTable
 from broker.store.holds import Hold, HoldTable
 from broker.store.payloads import PayloadTable
 from broker.store.queue import CommitQueue, Pending
+from broker.store.search import SearchIndex
 from broker.store.settings import SettingTable
 from broker.store.signing import SigningKeyRow, SigningKeyTable
 from broker.store.trail import TrailTable
@@ -31,6 +32,7 @@ __all__ = [
     "GrantStatus",
     "Hold",
     "Pending",
+    "SearchIndex",
     "SigningKeyRow",
     "Store",
     "Transaction",
@@ -59,6 +61,7 @@ class Store:
         self.trail = TrailTable(log)
         self.payloads = PayloadTable()
         self.holds = HoldTable()
+        self.search = SearchIndex(path)
         self.commits = CommitQueue(
             self._connected, lambda connection: {self.trail.HEAD: self.trail.restore(connection)}, self._check_file
         )
@@ -134,6 +137,7 @@ class Store:
 
     def close(self) -> None:
         """Finish what is queued and let go of the store."""
+        self.search.close()
         self.commits.close()
         self._lock.close()
 

@@ -7,6 +7,8 @@ from broker.cli.trail.erase import erase
 from broker.cli.trail.export import export
 from broker.cli.trail.hold import app as hold
 from broker.cli.trail.prune import prune
+from broker.cli.trail.reindex import reindex
+from broker.cli.trail.search import search
 from broker.cli.trail.show import show
 from broker.cli.trail.tail import tail
 from broker.cli.trail.verify import verify_command
@@ -27,3 +29,5 @@ app.command("rotate-key", epilog="Example: aam trail rotate-key --dir ./access")
 app.command(epilog="Example: aam trail prune --before 2025-11-01 --reason 'kept for a year' --dry-run")(prune)
 app.command(epilog="Example: aam trail erase --owner jane@example.com --reason 'Request 12'")(erase)
 app.add_typer(hold, name="hold")
+app.command(epilog="Example: aam trail search --agent finance-analyst --decision deny --since 2026-11-01")(search)
+app.command(epilog="Example: aam trail reindex --dir ./access")(reindex)

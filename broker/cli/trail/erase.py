@@ -18,7 +18,7 @@ from broker.cli.trail.filters import (
     Since,
     Team,
     Until,
-    filter_from,
+    chosen,
 )
 from broker.cli.trail.wanted import Call, Why, wanted
 from broker.errors import Refusal
@@ -48,7 +48,7 @@ def erase(
         "since": since, "until": until, "agent": agent, "owner": owner, "team": team,
         "resource": resource, "action": action, "decision": decision, "code": code,
     }  # fmt: skip
-    which = wanted(call, filter_from(as_json=as_json, **options), as_json=as_json)
+    which = wanted(call, chosen(as_json=as_json, **options), as_json=as_json)
     try:
         daemon = Daemon(directory)
         if not yes:

@@ -11,6 +11,18 @@ from broker.audit import Filter, Gap, Statement
 from broker.cli.daemon import HERE, Daemon, Directory
 from broker.cli.output import PROBLEM, AsJson, console, counted, fail, plain, print_json, problems, stop
 from broker.cli.trail.bundle import write_bundle
+from broker.cli.trail.filters import (
+    Action,
+    Agent,
+    Code,
+    Decision,
+    Owner,
+    Resource,
+    Since,
+    Team,
+    Until,
+    chosen,
+)
 from broker.cli.trail.progress import progress
 from broker.cli.trail.writing import refuse_to_replace, writing
 from broker.errors import Refusal
@@ -28,6 +40,15 @@ def export(
     ],
     directory: Directory = HERE,
     *,
+    since: Since = None,
+    until: Until = None,
+    agent: Agent = None,
+    owner: Owner = None,
+    team: Team = None,
+    resource: Resource = None,
+    action: Action = None,
+    decision: Decision = None,
+    code: Code = None,
     form: Annotated[
         str | None,
         typer.Option(
@@ -37,17 +58,30 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the trail under a signed head: JSON Lines of canonical records, or a bundle that a stranger can check."""
+    """Write the trail, or the calls and events that you choose, under a signed head: for machines, or for strangers."""
+    wanted = chosen(
+        as_json=as_json,
+        since=since,
+        until=until,
+        agent=agent,
+        owner=owner,
+        team=team,
+        resource=resource,
+        action=action,
+        decision=decision,
+        code=code,
+    )
     write = _form(form, file, as_json=as_json)
     if file == _STDOUT and (as_json or write is write_bundle):
         stop("'-' is for one file of text, without --json; name a file.", as_json=as_json)
+    whole = _Whole()
     try:
         if file == _STDOUT:
-            stated = _export(directory, Filter(), write, sys.stdout.buffer)
+            stated = _export(directory, wanted, write, sys.stdout.buffer, whole)
         else:
             refuse_to_replace(file, force=force, as_json=as_json)
             with writing(file) as out:
-                stated = _export(directory, Filter(), write, out)
+                stated = _export(directory, wanted, write, out, whole)
     except Refusal as refusal:
         fail(refusal, as_json=as_json)
     except ValueError as error:
@@ -57,11 +91,11 @@ def export(
     except OSError as error:
         stop(f"The export cannot be written to {file}: {error.strerror or error}.", as_json=as_json)
     if as_json:
-        print_json({"file": str(file), "size": stated.size, "root": stated.root, "log": stated.log})
-    else:
-        (problems if file == _STDOUT else console).print(
-            f"[green]{counted(stated.size, 'record')}[/green] in {plain(file)}; root {stated.root}"
-        )
+        facts = {"file": str(file), "records": whole.records, "size": stated.size, "root": stated.root}
+        print_json({**facts, "log": stated.log, "filter": dict(stated.filter)})
+        return
+    count = counted(whole.records, "record") + (f" of {stated.size}" if whole.records != stated.size else "")
+    (problems if file == _STDOUT else console).print(f"[green]{count}[/green] in {plain(file)}; root {stated.root}")
 
 
 def _form(form: str | None, file: Path, *, as_json: bool) -> Write:
@@ -73,24 +107,31 @@ def _form(form: str | None, file: Path, *, as_json: bool) -> Write:
     return forms[chosen]
 
 
-def _export(directory: Path, wanted: Filter, write: Write, out: BinaryIO) -> Statement:
+def _export(directory: Path, wanted: Filter, write: Write, out: BinaryIO, whole: "_Whole") -> Statement:
     """Write the broker's export; raise `ValueError` if it is none, or is not whole."""
     daemon = Daemon(directory)
     with daemon.stream("/v1/trail/export", **wanted.query()) as lines:
         stated = Statement.parse(next(lines, b""))
-        write(daemon, stated, _whole(progress(lines, stated.size, "exporting"), stated), out)
+        write(daemon, stated, whole.checked(progress(lines, stated.size, "exporting"), stated), out)
     return stated
 
 
-def _whole(lines: Iterator[bytes], stated: Statement) -> Iterator[bytes]:
-    """Yield the lines, and raise `ValueError` if they end before the log does."""
-    reached = 0
-    for line in lines:
-        gap = Gap.parse(line)
-        reached = reached + 1 if gap is None else gap.stop
-        yield line
-    if reached != stated.size:
-        raise ValueError(f"it ended after {reached} of {stated.size} records")
+class _Whole:
+    """Sees to it that an export does not end before the log does, and counts its records."""
+
+    def __init__(self) -> None:
+        self.records = 0
+
+    def checked(self, lines: Iterator[bytes], stated: Statement) -> Iterator[bytes]:
+        """Yield the lines; raise `ValueError` if they end too early."""
+        reached = 0
+        for line in lines:
+            gap = Gap.parse(line)
+            reached = reached + 1 if gap is None else gap.stop
+            self.records += gap is None
+            yield line
+        if reached != stated.size:
+            raise ValueError(f"it ended after {reached} of {stated.size} records")
 
 
 def _write_lines(_daemon: Daemon, stated: Statement, lines: Iterator[bytes], out: BinaryIO) -> None:

@@ -17,7 +17,7 @@ from broker.cli.trail.filters import (
     Since,
     Team,
     Until,
-    filter_from,
+    chosen,
 )
 from broker.cli.trail.wanted import Call, Why, wanted
 from broker.errors import Refusal
@@ -55,7 +55,7 @@ def add(
         "since": since, "until": until, "agent": agent, "owner": owner, "team": team,
         "resource": resource, "action": action, "decision": decision, "code": code,
     }  # fmt: skip
-    which = wanted(call, filter_from(as_json=as_json, **options), as_json=as_json)
+    which = wanted(call, chosen(as_json=as_json, **options), as_json=as_json)
     try:
         hold = Daemon(directory).post("/v1/trail/holds", {"name": name, **which, "reason": reason})
     except Refusal as refusal:

@@ -59,7 +59,8 @@ def _ask(daemon: Daemon, call: str) -> tuple[Told, list[dict[str, Any]]]:
     records = daemon.get(f"/v1/trail/calls/{quoted(call)}")
     proofs = daemon.get(f"/v1/trail/calls/{quoted(call)}/proofs")["proofs"]
     keys = [VerifierKey.parse(one["vkey"]) for one in daemon.get("/v1/trail/keys")]
-    return Told(records, (), (), _proved(proofs, keys)), proofs
+    run = daemon.get(f"/v1/trail/calls/{quoted(call)}/run")
+    return Told(records, (), run, _proved(proofs, keys)), proofs
 
 
 def _proved(proofs: list[dict[str, Any]], keys: list[VerifierKey]) -> str:

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from broker.doors.admin import evidence, grants, holds, payloads, registry, retention, snapshots, trail
+from broker.doors.admin import evidence, grants, holds, payloads, registry, retention, search, snapshots, trail
 from broker.doors.admin.operators import Handler, Needed, Operators
 from broker.errors import InternalError, OperatorRefusal, OperatorRequestInvalid, Refusal
 
@@ -27,6 +27,7 @@ _STATUS = {
     "not_found": 404,
     "already_exists": 409,
     "audit_unavailable": 503,
+    "index_unavailable": 503,
     "internal_error": 500,
 }
 
@@ -41,6 +42,7 @@ def operators_app(operators: Operators) -> ASGIApp:
         "/v1/trail": trail.trail,
         "/v1/trail/calls/{call_id}": trail.call,
         "/v1/trail/calls/{call_id}/proofs": evidence.proofs,
+        "/v1/trail/calls/{call_id}/run": trail.run,
         "/v1/trail/export": trail.export,
         "/v1/trail/checkpoint": evidence.checkpoint,
         "/v1/trail/keys": evidence.keys,
@@ -49,6 +51,7 @@ def operators_app(operators: Operators) -> ASGIApp:
         "/v1/trail/calls/{call_id}/payloads": payloads.of_call,
         "/v1/trail/payloads": payloads.matching,
         "/v1/trail/holds": holds.holds,
+        "/v1/trail/search": search.search,
     }
     revealing: dict[str, Handler] = {"/v1/trail/calls/{call_id}/reveal": payloads.show}
     changing: dict[tuple[str, str], Handler] = {
@@ -63,6 +66,7 @@ def operators_app(operators: Operators) -> ASGIApp:
         ("POST", "/v1/trail/erase"): payloads.erase,
         ("POST", "/v1/trail/holds"): holds.add,
         ("POST", "/v1/trail/holds/{name}/release"): holds.release,
+        ("POST", "/v1/trail/reindex"): search.reindex,
     }
     app = Starlette(
         routes=[

@@ -24,6 +24,7 @@ from broker.errors import (
     Refusal,
 )
 from broker.evidence.heads import Heads
+from broker.evidence.indexer import Indexer
 from broker.pipeline import Recorder, harmless, service_of
 from broker.vault import Opened, SigningKeys, Vault
 
@@ -63,6 +64,7 @@ class Operators:
         signing: SigningKeys,
         refused: RefusedAuthentications,
         status: Callable[[], Mapping[str, Any]],
+        indexer: Indexer,
     ) -> None:
         self.documents = documents
         self.recorder = recorder
@@ -71,6 +73,7 @@ class Operators:
         self.heads = heads
         self.signing = signing
         self.status = status
+        self.indexer = indexer
         self.fetched: dict[str, bytes] = {}
         self.pruning = asyncio.Lock()
         """Held while something is pruned, and while an export takes its place before the next thing that is."""

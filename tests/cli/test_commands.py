@@ -24,12 +24,12 @@ COMMANDS = (
     ("demo",), ("init",), ("check",), ("serve",), ("status",), ("doctor",), ("stdio",), ("client-config",), ("agents",),
     ("tools",), ("grants", "add"), ("grants", "list"), ("grants", "test"), ("grants", "revoke"),
     ("connector", "snapshot"), ("trail", "tail"), ("trail", "show"), ("trail", "export"), ("trail", "verify"),
-    ("dev", "token"),
+    ("trail", "report"), ("dev", "token"),
 )  # fmt: skip
 NEED_A_BROKER = (
     ("status",), ("agents",), ("tools", "--as", "x"), ("grants", "list"), ("grants", "test", "x"),
     ("grants", "revoke", "x"), ("connector", "snapshot", "x"), ("trail", "tail"), ("trail", "show", "x"),
-    ("trail", "verify"),
+    ("trail", "verify"), ("trail", "report", "--month", "2026-10"),
 )  # fmt: skip
 NEED_DOCUMENTS = (("client-config", "x"), ("dev", "token", "x"))
 

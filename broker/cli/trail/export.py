@@ -1,8 +1,6 @@
 """`aam trail export`."""
 
-import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -16,16 +14,14 @@ from broker.cli.output import (
     console,
     counted,
     fail,
-    is_taken,
     plain,
     print_json,
     problems,
     stop,
 )
 from broker.cli.trail.progress import progress
+from broker.cli.trail.writing import STDOUT, refuse_to_replace, writing
 from broker.errors import Refusal
-
-_STDOUT = Path("-")
 
 
 def export(
@@ -41,13 +37,13 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write the whole trail as JSON Lines of canonical records, behind a statement of its size and root."""
-    if file == _STDOUT and as_json:
+    if file == STDOUT and as_json:
         stop("'-' and --json would both write to stdout; name a file.", as_json=as_json)
     try:
-        if file == _STDOUT:
+        if file == STDOUT:
             stated = _copy(directory, sys.stdout.buffer)
         else:
-            _refuse_to_replace(file, force=force, as_json=as_json)
+            refuse_to_replace(file, force=force, as_json=as_json)
             stated = _export(directory, file)
     except Refusal as refusal:
         fail(refusal, as_json=as_json)
@@ -60,30 +56,15 @@ def export(
     if as_json:
         print_json({"file": str(file), "size": stated.size, "root": stated.root, "log": stated.log})
     else:
-        (problems if file == _STDOUT else console).print(
+        (problems if file == STDOUT else console).print(
             f"[green]{counted(stated.size, 'record')}[/green] in {plain(file)}; root {stated.root}"
         )
 
 
-def _refuse_to_replace(file: Path, *, force: bool, as_json: bool) -> None:
-    """End the command if what is in the export's place must stay."""
-    if is_taken(file):
-        stop(f"{file} is there and is no regular file; name another, or '-' for stdout.", as_json=as_json)
-    if file.exists() and not force:
-        stop(f"{file} is there already; name another, or replace it with --force.", as_json=as_json)
-
-
 def _export(directory: Path, file: Path) -> Statement:
     """Write the export beside its name and move it there once every record is on disk."""
-    descriptor, partial = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # for its owner only
-    try:
-        with os.fdopen(descriptor, "wb") as out:
-            stated = _copy(directory, out)
-            os.fsync(out.fileno())
-        Path(partial).replace(file)
-    finally:
-        Path(partial).unlink(missing_ok=True)
-    return stated
+    with writing(file) as out:
+        return _copy(directory, out)
 
 
 def _copy(directory: Path, out: BinaryIO) -> Statement:

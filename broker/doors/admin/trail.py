@@ -39,8 +39,8 @@ async def call(operators: Operators, request: Request, _actor: Record) -> Respon
 async def export(operators: Operators, request: Request, actor: Record) -> Response:
     """Stream the whole log up to now, behind a statement of its head; that it was read is on record."""
     purpose = request.query_params.get("purpose", "export")
-    if purpose not in {"export", "verify"}:
-        raise OperatorRequestInvalid("purpose is export or verify.")
+    if purpose not in {"export", "verify", "report"}:
+        raise OperatorRequestInvalid("purpose is export, verify or report.")
     store = operators.recorder.store
     head = store.commits.values[store.trail.HEAD]
     stated = Statement.of(store.trail.log, head)

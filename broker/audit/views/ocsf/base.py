@@ -65,7 +65,9 @@ def actor(event: Record | None) -> Event | None:
     user, service = text_at(event, "actor", "user"), text_at(event, "actor", "service")
     if user is not None:
         role = text_at(event, "actor", "role")
-        return {"user": {"name": user, "uid": text_at(event, "actor", "uid"), "groups": role and [{"name": role}]}}
+        return {
+            "user": {"name": user, "uid": text_at(event, "actor", "uid"), "groups": [{"name": role}] if role else None}
+        }
     return None if service is None else {"app_name": service}
 
 

@@ -47,7 +47,7 @@ def call(entry: Entry) -> Event:
     activity = _activity(text_at(entry.requested, "action", "action"))
     made = envelope(entry, API_ACTIVITY, *activity, *(("security_control", "trace") if run else ("security_control",)))
     made["unmapped"] |= _unmapped(entry)
-    return made | _who(entry) | _what(entry) | _decision(entry) | _end(entry) | {"trace": run and {"uid": run}}
+    return made | _who(entry) | _what(entry) | _decision(entry) | _end(entry) | {"trace": {"uid": run} if run else None}
 
 
 def _activity(action: str | None) -> tuple[int, str]:
@@ -64,7 +64,7 @@ def _who(entry: Entry) -> Event:
     issuer = text_at(identity, "on_behalf_of", "iss")
     named = {"app_uid": workload, "app_name": agent or (None if workload else "unknown")}
     return {
-        "actor": {**named, "user": delegate and {"uid": delegate, "domain": issuer}},
+        "actor": {**named, "user": {"uid": delegate, "domain": issuer} if delegate else None},
         "src_endpoint": source(text_at(entry.requested, "origin", "source")),
     }
 
@@ -76,11 +76,11 @@ def _what(entry: Entry) -> Event:
     return {
         "api": {
             "operation": operation or "unknown",
-            "service": connector and {"name": connector},
-            "request": entry.call_id and {"uid": entry.call_id},
+            "service": {"name": connector} if connector else None,
+            "request": {"uid": entry.call_id} if entry.call_id else None,
             "response": {"error": text_at(entry.finished, "outcome", "code")},
         },
-        "resources": resource and [{"name": resource, "uid": resource, "type": "Resource"}],
+        "resources": [{"name": resource, "uid": resource, "type": "Resource"}] if resource else None,
     }
 
 

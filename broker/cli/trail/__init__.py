@@ -8,6 +8,7 @@ from broker.cli.trail.export import export
 from broker.cli.trail.hold import app as hold
 from broker.cli.trail.prune import prune
 from broker.cli.trail.reindex import reindex
+from broker.cli.trail.report import report
 from broker.cli.trail.search import search
 from broker.cli.trail.show import show
 from broker.cli.trail.tail import tail
@@ -31,3 +32,4 @@ app.command(epilog="Example: aam trail erase --owner jane@example.com --reason '
 app.add_typer(hold, name="hold")
 app.command(epilog="Example: aam trail search --agent finance-analyst --decision deny --since 2026-11-01")(search)
 app.command(epilog="Example: aam trail reindex --dir ./access")(reindex)
+app.command(epilog="Example: aam trail report --month 2026-11 november.html")(report)

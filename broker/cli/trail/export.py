@@ -9,7 +9,7 @@ import typer
 
 from broker.audit import Filter, Gap, Statement
 from broker.cli.daemon import HERE, Daemon, Directory
-from broker.cli.output import PROBLEM, AsJson, console, counted, fail, plain, print_json, problems, stop
+from broker.cli.output import PROBLEM, AsJson, console, counted, fail, nearest, plain, print_json, problems, stop
 from broker.cli.trail.bundle import write_bundle
 from broker.cli.trail.filters import (
     Action,
@@ -23,11 +23,11 @@ from broker.cli.trail.filters import (
     Until,
     chosen,
 )
+from broker.cli.trail.formats import write_csv, write_ocsf
 from broker.cli.trail.progress import progress
-from broker.cli.trail.writing import refuse_to_replace, writing
+from broker.cli.trail.writing import STDOUT, refuse_to_replace, writing
 from broker.errors import Refusal
 
-_STDOUT = Path("-")
 Write = Callable[[Daemon, Statement, Iterator[bytes], BinaryIO], None]
 
 
@@ -52,7 +52,8 @@ def export(
     form: Annotated[
         str | None,
         typer.Option(
-            "--format", help="jsonl or bundle; without it, what the file's name ends in says it: .zip is a bundle."
+            "--format",
+            help="jsonl, csv, ocsf or bundle; without it, the end of the file's name says it: .csv, .zip for a bundle.",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")] = False,
@@ -72,11 +73,11 @@ def export(
         code=code,
     )
     write = _form(form, file, as_json=as_json)
-    if file == _STDOUT and (as_json or write is write_bundle):
+    if file == STDOUT and (as_json or write is write_bundle):
         stop("'-' is for one file of text, without --json; name a file.", as_json=as_json)
     whole = _Whole()
     try:
-        if file == _STDOUT:
+        if file == STDOUT:
             stated = _export(directory, wanted, write, sys.stdout.buffer, whole)
         else:
             refuse_to_replace(file, force=force, as_json=as_json)
@@ -95,16 +96,15 @@ def export(
         print_json({**facts, "log": stated.log, "filter": dict(stated.filter)})
         return
     count = counted(whole.records, "record") + (f" of {stated.size}" if whole.records != stated.size else "")
-    (problems if file == _STDOUT else console).print(f"[green]{count}[/green] in {plain(file)}; root {stated.root}")
+    (problems if file == STDOUT else console).print(f"[green]{count}[/green] in {plain(file)}; root {stated.root}")
 
 
 def _form(form: str | None, file: Path, *, as_json: bool) -> Write:
     """Return how to write what was asked for."""
-    forms: dict[str, Write] = {"jsonl": _write_lines, "bundle": write_bundle}
-    chosen = form or {".zip": "bundle"}.get(file.suffix, "jsonl")
-    if chosen not in forms:
-        stop(f"There is no format {chosen!r}; there is {', '.join(forms)}.", as_json=as_json)
-    return forms[chosen]
+    named = form or {".zip": "bundle", ".csv": "csv"}.get(file.suffix, "jsonl")
+    if named not in _FORMS:
+        stop(f"There is no format {named!r}{nearest(named, _FORMS)}", as_json=as_json)
+    return _FORMS[named]
 
 
 def _export(directory: Path, wanted: Filter, write: Write, out: BinaryIO, whole: "_Whole") -> Statement:
@@ -138,3 +138,14 @@ def _write_lines(_daemon: Daemon, stated: Statement, lines: Iterator[bytes], out
     out.write(stated.line() + b"\n")
     out.writelines(line + b"\n" for line in lines)
     out.flush()
+
+
+def _write_csv(_daemon: Daemon, _stated: Statement, lines: Iterator[bytes], out: BinaryIO) -> None:
+    write_csv(lines, out)
+
+
+def _write_ocsf(_daemon: Daemon, _stated: Statement, lines: Iterator[bytes], out: BinaryIO) -> None:
+    write_ocsf(lines, out)
+
+
+_FORMS: dict[str, Write] = {"jsonl": _write_lines, "csv": _write_csv, "ocsf": _write_ocsf, "bundle": write_bundle}

@@ -1,4 +1,4 @@
-"""Files that appear under their name only once they are whole."""
+"""Files that appear under their name only once they are whole, and replace nothing that must stay."""
 
 import contextlib
 import os
@@ -9,9 +9,11 @@ from typing import BinaryIO
 
 from broker.cli.output import is_taken, stop
 
+STDOUT = Path("-")
+
 
 def refuse_to_replace(file: Path, *, force: bool, as_json: bool) -> None:
-    """End the command if what is in the file's place must stay. Raises `OSError`."""
+    """End the command if what is in the file's place must stay."""
     if is_taken(file):
         stop(f"{file} is there and is no regular file; name another, or '-' for stdout.", as_json=as_json)
     if file.exists() and not force:
@@ -20,10 +22,10 @@ def refuse_to_replace(file: Path, *, force: bool, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def writing(file: Path) -> Iterator[BinaryIO]:
-    """Yield a file beside its place, readable for its owner only; it takes its place, on disk, if nothing is raised."""
+    """Write beside the file's name, for its owner only; move it there once everything is on disk and nothing failed."""
     descriptor, partial = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
     try:
-        with os.fdopen(descriptor, "w+b") as out:
+        with os.fdopen(descriptor, "wb") as out:
             yield out
             out.flush()
             os.fsync(out.fileno())

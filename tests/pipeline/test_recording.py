@@ -66,6 +66,7 @@ def test_a_permitted_call_takes_two_commits(in_line: InLine) -> None:
     """architecture.md, one writer, two commits."""
 
     async def case(line: Line) -> None:
+        await line.call("notes_notes_read", {"id": "the token that both use is issued"})
         with line.counting() as commits:
             await line.call("notes_notes_write", {"id": "two commits"})
 

@@ -66,7 +66,13 @@ class Doors:
             self._requests,
         )
         admin = Operators(
-            parts.documents, parts.recorder, parts.vault, parts.egress, parts.refused, lambda: status(parts)
+            parts.documents,
+            parts.recorder,
+            parts.vault,
+            parts.egress,
+            parts.refused,
+            lambda: status(parts),
+            parts.history,
         )
         self._servers = (
             (HttpServer(app, tls=tls), http),

@@ -12,6 +12,7 @@ from broker.documents import Documents, Snapshot
 from broker.doors.entrance import Entrance, RefusedAuthentications
 from broker.doors.mcp import McpServer
 from broker.egress import Egress, Limits, Reach
+from broker.evidence.history import DocumentHistory
 from broker.identity import BundleKeeper, BundleUrl, Identifier, TrustStore
 from broker.pipeline import Pipeline, Recorder
 from broker.store import Store
@@ -27,6 +28,7 @@ class Parts:
         self.store = store
         self.vault = vault
         self.recorder = recorder
+        self.history = DocumentHistory(store)
         self.unfinished: list[str] = []
         self.started = time.time()
         self.egress = Egress()

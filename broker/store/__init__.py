@@ -16,12 +16,13 @@ from sqlite_utils.migrations import Migrations
 
 from broker.errors import AuditUnavailable, StoreInUse, StoreUnusable
 from broker.store.grants import GrantRow, GrantStatus, GrantTable
+from broker.store.history import HistoryTable, SetRow
 from broker.store.queue import CommitQueue, Pending
 from broker.store.settings import SettingTable
 from broker.store.trail import TrailTable
 from broker.store.transaction import Transaction
 
-__all__ = ["CommitQueue", "Connection", "GrantRow", "GrantStatus", "Pending", "Store", "Transaction"]
+__all__ = ["CommitQueue", "Connection", "GrantRow", "GrantStatus", "Pending", "SetRow", "Store", "Transaction"]
 
 Connection = sqlite3.Connection
 """What a query is given to read with."""
@@ -41,6 +42,7 @@ class Store:
         self.settings = SettingTable()
         self.grants = GrantTable()
         self.trail = TrailTable(log)
+        self.history = HistoryTable()
         self.commits = CommitQueue(
             self._connected, lambda connection: {self.trail.HEAD: self.trail.restore(connection)}, self._check_file
         )
@@ -159,3 +161,25 @@ def vault(database: Any) -> None:
     )
     database["grants"].create_index(["connector", "principal"])
     database["settings"].create({"name": str, "value": str}, pk="name")
+
+
+@_MIGRATIONS()
+def history(database: Any) -> None:
+    """Make room for the sets of documents that came into force, and for what stood in their files."""
+    database["document_files"].create({"sha256": str, "content": bytes}, pk="sha256", not_null={"content"})
+    database["document_sets"].create(
+        {
+            "seq": int,
+            "record": str,
+            "kind": str,
+            "time": str,
+            "digest": str,
+            "files": str,
+            "outline": str,
+            "agents": str,
+            "facts": str,
+        },
+        pk="seq",
+        not_null={"digest", "files"},
+    )
+    database["document_sets"].create_index(["digest"], index_name="sets_by_digest")

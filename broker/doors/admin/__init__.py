@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from broker.doors.admin import grants, registry, snapshots, trail
+from broker.doors.admin import documents, grants, registry, snapshots, trail
 from broker.doors.admin.operators import Handler, Needed, Operators
 from broker.errors import InternalError, OperatorRefusal, OperatorRequestInvalid, Refusal
 
@@ -26,6 +26,8 @@ _STATUS = {
     "operator_forbidden": 403,
     "not_found": 404,
     "already_exists": 409,
+    "rollback_under_way": 409,
+    "history_damaged": 500,
     "audit_unavailable": 503,
     "internal_error": 500,
 }
@@ -38,6 +40,10 @@ def operators_app(operators: Operators) -> ASGIApp:
         "/v1/agents": registry.agents,
         "/v1/tools": registry.tools,
         "/v1/grants": grants.grants,
+        "/v1/documents/history": documents.history,
+        "/v1/documents/history/{digest}": documents.one_set,
+        "/v1/documents/files/{sha256}": documents.file,
+        "/v1/documents/rules": documents.rules,
         "/v1/trail": trail.trail,
         "/v1/trail/calls/{call_id}": trail.call,
         "/v1/trail/export": trail.export,
@@ -46,6 +52,8 @@ def operators_app(operators: Operators) -> ASGIApp:
         ("POST", "/v1/grants"): grants.add_grant,
         ("POST", "/v1/grants/{name}/test"): grants.test_grant,
         ("DELETE", "/v1/grants/{name}"): grants.revoke_grant,
+        ("POST", "/v1/documents/rollback"): documents.begin_rollback,
+        ("DELETE", "/v1/documents/rollback/{id}"): documents.give_up_rollback,
         ("POST", "/v1/connectors/{name}/snapshot"): snapshots.fetch_snapshot,
         ("PUT", "/v1/connectors/{name}/snapshot"): snapshots.approve_snapshot,
     }

@@ -22,6 +22,7 @@ from broker.errors import (
     OperatorUnknown,
     Refusal,
 )
+from broker.evidence.history import DocumentHistory
 from broker.pipeline import Recorder, harmless, service_of
 from broker.vault import Opened, Vault
 
@@ -58,12 +59,14 @@ class Operators:
         egress: Egress,
         refused: RefusedAuthentications,
         status: Callable[[], Mapping[str, Any]],
+        history: DocumentHistory,
     ) -> None:
         self.documents = documents
         self.recorder = recorder
         self.vault = vault
         self.egress = egress
         self.status = status
+        self.history = history
         self.fetched: dict[str, bytes] = {}
         self._refused = refused
 

@@ -50,7 +50,7 @@ def _what(record: Record) -> str:
     action = record.get("action") or {}
     if "resource" in action:
         return f"{action['resource']} {action['action']}"
-    for key in ("connector", "purpose"):
+    for key in ("connector", "purpose", "agent"):
         if key in record:
             return str(record[key])
     return str(action.get("tool") or (record.get("grant") or {}).get("connector") or "")

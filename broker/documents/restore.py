@@ -12,6 +12,7 @@ from broker.documents.check import load
 from broker.documents.files import Digests, SetFiles, inside, is_document
 from broker.documents.given import GivenFiles
 from broker.documents.snapshot import FindConnector, Snapshot
+from broker.documents.source import Problem
 
 
 class CannotRestore(Exception):  # noqa: N818 - it says what stands in the way
@@ -72,8 +73,9 @@ def plan(directory: Path, wanted: Wanted) -> Plan:
 
 def _read(directory: Path, names: Digests) -> SetFiles:
     files = SetFiles(directory)
-    for _ in files.documents():
-        pass
+    for found in files.documents():
+        if isinstance(found, Problem) and found.file not in files.digests:  # in the way of every set
+            raise CannotRestore(f"{found}; mend it first.")
     for name in {*names, *filter(None, map(inside, names))}:
         if name not in files.digests:
             files.digests[name] = None

@@ -24,12 +24,13 @@ COMMANDS = (
     ("demo",), ("init",), ("check",), ("serve",), ("status",), ("doctor",), ("stdio",), ("client-config",), ("agents",),
     ("tools",), ("grants", "add"), ("grants", "list"), ("grants", "test"), ("grants", "revoke"),
     ("connector", "snapshot"), ("trail", "tail"), ("trail", "show"), ("trail", "export"), ("trail", "verify"),
-    ("dev", "token"),
+    ("dev", "token"), ("documents", "history"), ("documents", "show"), ("documents", "rollback"),
 )  # fmt: skip
 NEED_A_BROKER = (
     ("status",), ("agents",), ("tools", "--as", "x"), ("grants", "list"), ("grants", "test", "x"),
     ("grants", "revoke", "x"), ("connector", "snapshot", "x"), ("trail", "tail"), ("trail", "show", "x"),
-    ("trail", "verify"),
+    ("trail", "verify"), ("documents", "history"), ("documents", "show", "abcd"),
+    ("documents", "rollback", "abcd", "--reason", "why", "--yes"),
 )  # fmt: skip
 NEED_DOCUMENTS = (("client-config", "x"), ("dev", "token", "x"))
 

@@ -215,6 +215,15 @@ def test_a_certificate_is_checked_as_it_will_be(directory: Path, find: FindConne
     assert "tls.key" not in checked.contents
 
 
+def test_what_keeps_every_set_from_being_loaded_is_named_first(directory: Path, find: FindConnector) -> None:
+    """A set that is put back and still not loaded helps nobody."""
+    before = wanted(load(directory, find))
+    (directory / "link").symlink_to(directory.parent)
+
+    with pytest.raises(CannotRestore, match="link to a directory"):
+        plan(directory, before)
+
+
 CHANGES: dict[str, Callable[[Path], object]] = {
     "comment": lambda place: (place / "policy.yaml").write_text(FILES["policy.yaml"] + "# x\n"),
     "deny": lambda place: (place / "policy.yaml").write_text(FILES["policy.yaml"].replace("[export]", "[read]")),

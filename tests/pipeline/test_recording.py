@@ -163,16 +163,18 @@ def test_an_answer_waits_for_its_finished_record(in_line: InLine, notes: Notes) 
     """architecture.md: an answer is released only once *finished* is durable."""
 
     async def case(line: Line) -> None:
-        lock = locked(line.database)
+        lock, held = locked(line.database), asyncio.Event()
 
         async def then_lock(call: Any, session: Any) -> Any:
             result = await read(call, session)
             lock.__enter__()
+            held.set()
             return result
 
         notes.behaves = then_lock
         calling = asyncio.create_task(line.call("notes_notes_misbehave", {"id": "n1"}))
 
+        await held.wait()
         await asyncio.wait([calling], timeout=0.3)
         early = calling.done()
         lock.__exit__(None, None, None)

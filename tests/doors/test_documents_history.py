@@ -90,7 +90,7 @@ def test_a_rule_is_shown_as_it_was_then(serve: Serve) -> None:
 
 
 def test_a_rollback_is_announced_and_what_it_loads_names_its_actor(serve: Serve) -> None:
-    """decisions/0009: the daemon records who meant it; whoever may write the directory writes the files."""
+    """decisions/0010: the daemon records who meant it; whoever may write the directory writes the files."""
     broker = serve()
     first = broker.parts.documents.current.digest
     put(broker, "policies.yaml", DENIED)

@@ -374,6 +374,18 @@ class IndexUnavailable(OperatorRefusal):
     code = "index_unavailable"
 
 
+class RollbackUnderWay(OperatorRefusal):
+    """Somebody is rolling the documents back already; wait until that set is in force, or two minutes."""
+
+    code = "rollback_under_way"
+
+
+class HistoryDamaged(OperatorRefusal):
+    """The history of the documents is not what was written; take these documents from version control or a backup."""
+
+    code = "history_damaged"
+
+
 # --- Starting --------------------------------------------------------------------------------------------------------
 
 

@@ -3,11 +3,9 @@
 import asyncio
 import contextlib
 import datetime
-import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, TypeVar
 
 import anyio
 
@@ -19,6 +17,8 @@ from broker.app.process import settle_garbage
 from broker.app.status import serving
 from broker.documents import Invalid, Snapshot
 from broker.errors import AgentBarred, AuditUnavailable
+from broker.evidence.differences import fitting
+from broker.evidence.history import names_of_changed
 from broker.identity import Registry
 
 logger = logging.getLogger(__name__)
@@ -29,20 +29,19 @@ _CUT_EVERY = 1.0  # seconds
 _MOST_LOGGED = 100  # mistakes
 _LARGEST_LIST = 20_000  # bytes, at most, of a list of names in a record
 
-T = TypeVar("T")
-
 
 async def live(parts: Parts, stop: asyncio.Event, ready: Callable[[Serving], None]) -> None:
     """Serve until `stop`; then let running calls end, refuse new ones, and close the trail."""
     with contextlib.closing(Doors(parts)) as doors:
         changes = Changes(parts, doors)
-        await parts.recorder.note(
+        await parts.history.in_force(
             "started",
+            parts.documents.current,
             version=broker.__version__,
-            documents=_facts(parts.documents.current),
             development=parts.options.development,
             unfinished_calls=len(parts.unfinished),
         )
+        parts.documents.let_go()
         async with doors.open(), anyio.create_task_group() as tasks:
             tasks.start_soon(_keep_up, partial(parts.documents.watch, changes.loaded, changes.refused))
             tasks.start_soon(_keep_up, parts.recorder.keep_settling)
@@ -71,12 +70,10 @@ class Changes:
 
     async def loaded(self, snapshot: Snapshot, restart_needed: bool) -> None:  # noqa: FBT001 - watch's own signature
         """Record a new set; raises `AuditUnavailable` if that cannot be done, and then it does not come into force."""
-        before, now = self._parts.documents.current.files, snapshot.files
-        changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-        await self._parts.recorder.note(
+        await self._parts.history.in_force(
             "documents_loaded",
-            documents=_facts(snapshot),
-            changed=_fitting(changed),
+            snapshot,
+            changed=names_of_changed(self._parts.documents.current.files, snapshot.files),
             restart_needed=restart_needed,
         )
         await self._doors.cut(partial(_is_barred, snapshot.registry))
@@ -97,7 +94,7 @@ class Changes:
             "documents_refused",
             in_force=self._parts.documents.current.digest,
             count=len(invalid.problems),
-            mistakes=_fitting(f"{one.file}:{one.line} {one.key}" for one in invalid.problems),
+            mistakes=fitting((f"{one.file}:{one.line} {one.key}" for one in invalid.problems), _LARGEST_LIST),
         )
         logger.error("documents refused, the set in force stays", extra={"mistakes": len(invalid.problems)})
         for problem in invalid.problems[:_MOST_LOGGED]:
@@ -110,23 +107,6 @@ def _is_barred(registry: Registry, workload: str) -> bool:
     except AgentBarred:
         return True
     return False
-
-
-def _facts(snapshot: Snapshot) -> dict[str, Any]:
-    """Name every file with its digest; of very many, the set's own digest must do."""
-    files = [{"name": name, "sha256": digest} for name, digest in sorted(snapshot.files.items())]
-    return {"sha256": snapshot.digest, "count": len(files), "files": _fitting(files)}
-
-
-def _fitting(listed: Iterable[T]) -> list[T]:
-    """Return the first of a list, as many as have their place in a record."""
-    room, fitting = _LARGEST_LIST, []
-    for one in listed:
-        room -= len(json.dumps(one))
-        if room < 0:
-            break
-        fitting.append(one)
-    return fitting
 
 
 async def _keep_up(job: Callable[[], Awaitable[None]]) -> None:

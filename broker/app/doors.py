@@ -75,6 +75,7 @@ class Doors:
             parts.refused,
             lambda: status(parts),
             parts.indexer,
+            parts.history,
         )
         self._servers = (
             (HttpServer(app, tls=tls), http),

@@ -13,6 +13,7 @@ from broker.doors.entrance import Entrance, RefusedAuthentications
 from broker.doors.mcp import McpServer
 from broker.egress import Egress, Limits, Reach
 from broker.evidence.heads import Heads
+from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
 from broker.evidence.sinks import open_sink
 from broker.identity import BundleKeeper, BundleUrl, Identifier, TrustStore
@@ -39,6 +40,7 @@ class Parts:
         self.vault = vault
         self.signing = signing
         self.recorder = recorder
+        self.history = DocumentHistory(store)
         self.unfinished: list[str] = []
         self.started = time.time()
         self.egress = Egress()

@@ -28,6 +28,7 @@ COMMANDS = {
     "tools": ("tools", "List the tools that an agent can know of."),
     "grants": ("grants", "Connect, test and revoke the accounts that the broker uses."),
     "connector": ("connector", "Fetch and pin what a service says of itself."),
+    "documents": ("documents", "See how the documents came to be what they are, and undo a change."),
     "trail": ("trail", "Read, export and verify the trail; erase personal data; legal holds."),
     "dev": ("dev", "Development: mint tokens of the development trust domain."),
 }

@@ -55,7 +55,7 @@ def _what(record: Record) -> str:
     action = record.get("action") or {}
     if "resource" in action:
         return f"{action['resource']} {action['action']}"
-    for key in ("connector", "purpose", "call"):
+    for key in ("connector", "purpose", "call", "agent"):
         if key in record:
             return str(record[key])
     named = (record.get("grant") or {}).get("connector") or (record.get("hold") or {}).get("name")

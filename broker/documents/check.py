@@ -1,16 +1,14 @@
 """The check of a whole set of documents: each against its kind, and all against each other; no network."""
 
-import hashlib
-import json
-from collections.abc import Mapping
 from pathlib import Path
 
 from broker.connector.installed import find_connector
 from broker.documents.agents import Operators, check_operators, check_registry
 from broker.documents.connections import check_connections
-from broker.documents.files import SetFiles
+from broker.documents.files import SetFiles, set_digest
 from broker.documents.findings import Findings
 from broker.documents.listen import check_listeners
+from broker.documents.outline import outline
 from broker.documents.parse import Document
 from broker.documents.policies import check_policies
 from broker.documents.sinks import check_sinks
@@ -21,15 +19,19 @@ from broker.policy import NO_POLICIES
 
 
 def load(
-    directory: Path, find: FindConnector = find_connector, *, operators_in_force: Operators | None = None
+    directory: Path,
+    find: FindConnector = find_connector,
+    *,
+    operators_in_force: Operators | None = None,
+    files: SetFiles | None = None,
 ) -> Snapshot:
     """Load and check a whole set of documents without any network; raise `Invalid` with every mistake at once.
 
     `operators_in_force` are those of a running broker: they stay until it restarts, whatever the documents now say, so
-    no agent may be one of them either.
+    no agent may be one of them either. `files` stands in for what lies in the directory.
     """
     # 1. Each document by itself.
-    findings = Findings(SetFiles(directory))
+    findings = Findings(files or SetFiles(directory))
     broker = _broker(findings, directory)
     check_listeners(findings)
     sinks = check_sinks(findings, broker, directory)
@@ -50,8 +52,10 @@ def load(
     return Snapshot(
         directory=directory,
         base=(directory / broker.source.file).parent,
-        digest=_digest(digests),
+        digest=set_digest(digests),
         digests=digests,
+        contents=findings.files.contents,
+        outline=outline(findings.documents),
         broker=broker.spec,
         broker_name=broker.name,
         sinks=sinks,
@@ -77,7 +81,3 @@ def _broker(findings: Findings, directory: Path) -> Document | None:
     for extra in brokers[1:]:
         findings.wrong(extra, ("kind",), f"there is exactly one Broker; the first is in {brokers[0].source.file}")
     return brokers[0] if brokers else None
-
-
-def _digest(digests: Mapping[str, str | None]) -> str:
-    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()

@@ -96,7 +96,7 @@ def _snapshot(findings: Findings, document: Document, file: Path | None) -> Any:
     if file is None:
         return None
     place = ("spec", "snapshot")
-    if not file.is_symlink() and not file.exists():
+    if not findings.files.is_there(document.source.file, name):
         findings.files.digests[findings.files.place(document.source.file, name)] = None  # it is watched for
         findings.warn(
             document, place, f"{name} is not there yet: fetch it with 'aam connector snapshot {document.name}'"

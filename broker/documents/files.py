@@ -8,6 +8,7 @@ never passed over: it may be the one that denies.
 
 import errno
 import hashlib
+import json
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,6 +27,11 @@ Digests = Mapping[str, str | None]
 
 NO_DIGESTS: Digests = MappingProxyType({})
 
+Contents = Mapping[str, bytes]
+"""What stood in each file that could be read, by its name: the very bytes that were checked."""
+
+NO_CONTENTS: Contents = MappingProxyType({})
+
 
 class SetFiles:
     """Reads the files of one set, each once, and remembers the digest of each that it was asked for."""
@@ -33,11 +39,12 @@ class SetFiles:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.digests: dict[str, str | None] = {}
-        self._texts: dict[str, bytes] = {}
+        self.contents: dict[str, bytes] = {}
+        """What has been read, by its name in the set."""
 
     def documents(self) -> Iterator[tuple[str, bytes] | Problem]:
         """Yield the name and content of each file of documents, or what keeps it from being read."""
-        for found in _named_as_documents(self.directory):
+        for found in self._names():
             if isinstance(found, Problem):
                 yield found
                 continue
@@ -50,16 +57,48 @@ class SetFiles:
         """Read a file that a document names. Raises `OSError`."""
         return self._read(self.place(document, name), LARGEST_NAMED)
 
+    def is_there(self, document: str, name: str) -> bool:
+        """Tell whether anything has the name that stands in a document, be it a link that leads nowhere."""
+        path = self.directory / self.place(document, name)
+        return path.is_symlink() or path.exists()
+
+    def on_disk(self, name: str) -> Path:
+        """Return a path at which the content of a file that has been read can be found."""
+        return self.directory / name
+
     def place(self, document: str, name: str) -> str:
         """Return where a name leads that stands in a document: relative to the set, or absolute."""
         return str(Path(document).parent / name)
 
     def _read(self, name: str, most: int) -> bytes:
-        if name not in self._texts:  # several documents may name one file, and must find the same in it
+        if name not in self.contents:  # several documents may name one file, and must find the same in it
             self.digests[name] = None
-            text = self._texts[name] = read_whole(self.directory / name, most)
+            text = self.contents[name] = self._content(name, most)
             self.digests[name] = hashlib.sha256(text).hexdigest()
-        return self._texts[name]
+        return self.contents[name]
+
+    def _names(self) -> Iterator[str | Problem]:
+        return _named_as_documents(self.directory)
+
+    def _content(self, name: str, most: int) -> bytes:
+        return read_whole(self.directory / name, most)
+
+
+def inside(name: str) -> str | None:
+    """Return a name in its normal form if it stays below the set's directory by its letters; None if it leads out."""
+    normal = os.path.normpath(name)
+    return None if normal.startswith(("/", "../")) or normal in {".", ".."} or "\0" in normal else normal
+
+
+def is_document(name: str) -> bool:
+    """Tell whether a file below the set's directory is one of documents, by its name."""
+    parts = Path(name).parts
+    return name.lower().endswith(_SUFFIXES) and not any(part.startswith(".") for part in parts)
+
+
+def set_digest(digests: Digests) -> str:
+    """Return the digest of a whole set: that of all names with their digests."""
+    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
 
 
 def digests(directory: Path, names: Iterable[str]) -> Digests:

@@ -91,7 +91,7 @@ def _readable(findings: Findings, source: Source, place: Place) -> str | None:
     name = findings.right(source, place)
     if name is None or findings.named(source, place, name) is None:
         return None
-    return _path(findings, source, name)
+    return os.path.abspath(findings.files.on_disk(findings.files.place(source.file, name)))  # noqa: PTH100 - as _path
 
 
 def _key_file(findings: Findings, source: Source, place: Place) -> str | None:

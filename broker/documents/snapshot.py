@@ -2,14 +2,15 @@
 
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from broker.catalog import Catalog, CatalogTool
 from broker.connector import Connector, ConnectorDocument
-from broker.documents.files import NO_DIGESTS, Digests
+from broker.documents.files import NO_DIGESTS, Contents, Digests
 from broker.documents.models import BrokerDocument
+from broker.documents.outline import Outline
 from broker.documents.source import Problem
 from broker.egress import Limits, Reach
 from broker.errors import DocumentsInvalid
@@ -82,6 +83,10 @@ class Snapshot:
     """The Broker document's directory: its relative paths start here."""
     digest: str
     digests: Digests
+    contents: Contents = field(repr=False)
+    """What it was checked from, until that is in the history."""
+    outline: Outline
+    """The digest of what each document says, by kind and name."""
     broker: BrokerDocument
     broker_name: str
     sinks: tuple[SinkSource, ...]

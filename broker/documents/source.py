@@ -20,7 +20,7 @@ Place = tuple[str | int, ...]
 Severity = Literal["error", "warning"]
 
 _MOST_VALUES = 50_000  # aliases may make a small file enormous
-_DEEPEST = 50
+DEEPEST = 50
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = frozenset(_TAG + name for name in ("str", "int", "float", "bool", "null", "timestamp"))
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
@@ -73,7 +73,7 @@ def read_sources(text: bytes, file: str) -> Iterator[Source | Problem]:
         yield Problem(file, text.count(b"\n", 0, error.start) + 1, "", f"the text is {encoding}; save it as UTF-8")
         return
     reader = YAML(typ="safe", pure=True)
-    reader.max_depth = _DEEPEST
+    reader.max_depth = DEEPEST
     reader.composer.warn_double_anchors = False  # YAML 1.2 §3.2.2.2 lets a later anchor take an earlier one's name
     found = False
     try:
@@ -130,8 +130,8 @@ class _Plain:
         self.lines.setdefault(place, node.start_mark.line + 1)
         if id(node) in self._within:
             raise _Unreadable(self._problem(node, place, "this alias stands inside what it refers to"))
-        if len(place) > _DEEPEST:  # aliases of aliases
-            raise _Unreadable(self._problem(node, (), f"the document is nested more than {_DEEPEST} deep"))
+        if len(place) > DEEPEST:  # aliases of aliases
+            raise _Unreadable(self._problem(node, (), f"the document is nested more than {DEEPEST} deep"))
         if len(self.lines) > _MOST_VALUES:
             raise _Unreadable(self._problem(node, (), f"the document has more than {_MOST_VALUES} values"))
         self._within.add(id(node))
@@ -190,7 +190,7 @@ def key_of(place: Place) -> str:
 def _not_yaml(error: MarkedYAMLError) -> str:
     problem = str(error.problem or error.context)
     if isinstance(error, MaxDepthExceededError):
-        return f"the document is nested more than {_DEEPEST} deep"
+        return f"the document is nested more than {DEEPEST} deep"
     if "'\\t'" in problem:
         return "this is not YAML: a tab stands where only spaces may; indent with spaces"
     context = f"{error.context}, " if error.problem and error.context else ""

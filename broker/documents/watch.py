@@ -8,7 +8,7 @@ from pathlib import Path
 
 from broker.documents.agents import Operators
 from broker.documents.check import load
-from broker.documents.files import digests, look
+from broker.documents.files import NO_CONTENTS, Digests, digests, look
 from broker.documents.snapshot import FindConnector, Invalid, Snapshot
 from broker.documents.source import Problem
 from broker.errors import Refusal
@@ -51,9 +51,13 @@ class Documents:
         self.current = snapshot
         self.last_problem: Invalid | None = None
         self._find = find
-        self._read: Snapshot | Invalid = snapshot
+        self._read: Digests = snapshot.digests
         self._seen: Mapping[str, tuple[int, ...]] = {}
         self._unrecorded: str | None = None
+
+    def let_go(self) -> None:
+        """Forget what the files hold: it is in the history, or nobody wants it."""
+        self.current = replace(self.current, contents=NO_CONTENTS)
 
     async def watch(self, loaded: Loaded, refused: Refused) -> None:
         """Load changes for ever.
@@ -63,7 +67,7 @@ class Documents:
         """
         while True:
             await asyncio.sleep(_LOOK_EVERY)
-            seen = await asyncio.to_thread(look, self.current.directory, self._read.digests)
+            seen = await asyncio.to_thread(look, self.current.directory, self._read)
             if seen == self._seen:
                 continue
             if await asyncio.to_thread(self._is_as_read):
@@ -85,7 +89,7 @@ class Documents:
                 logger.error("documents not loaded", extra={"code": refusal.code})  # noqa: TRY400 - no traceback
             self._unrecorded = refusal.code
             return
-        self._read, self._seen, self._unrecorded = read, seen, None
+        self._read, self._seen, self._unrecorded = read.digests, seen, None
 
     async def _take(self, read: Snapshot | Invalid, loaded: Loaded, refused: Refused) -> None:
         if isinstance(read, Invalid):
@@ -105,10 +109,11 @@ class Documents:
             )
             await loaded(snapshot, restart_needed)
             self.current = snapshot
+            self.let_go()
         elif self.last_problem is not None:
             logger.info("the documents on disk are in force again")
         self.last_problem = None
 
     def _is_as_read(self) -> bool:
         """Tell whether every file is what it was when it was last read, however often it was touched."""
-        return digests(self.current.directory, self._read.digests) == self._read.digests
+        return digests(self.current.directory, self._read) == self._read

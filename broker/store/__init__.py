@@ -9,14 +9,15 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, Self, TypeVar
+from typing import IO, Self, TypeVar
 
 import sqlite_utils
-from sqlite_utils.migrations import Migrations
 
 from broker.errors import AuditUnavailable, StoreInUse, StoreUnusable
 from broker.store.grants import GrantRow, GrantStatus, GrantTable
+from broker.store.history import HistoryTable, SetRow
 from broker.store.holds import Hold, HoldTable
+from broker.store.migrations import MIGRATIONS
 from broker.store.payloads import PayloadTable
 from broker.store.queue import CommitQueue, Pending
 from broker.store.search import SearchIndex
@@ -33,6 +34,7 @@ __all__ = [
     "Hold",
     "Pending",
     "SearchIndex",
+    "SetRow",
     "SigningKeyRow",
     "Store",
     "Transaction",
@@ -42,7 +44,6 @@ Connection = sqlite3.Connection
 """What a query is given to read with."""
 
 T = TypeVar("T")
-_MIGRATIONS = Migrations("broker")
 _BUSY_SECONDS = 2.0
 _CHECKPOINT_PAGES = 4000  # of the write-ahead log, 16 MB: moving them costs syncs, and few calls should wait for those
 _FOLDING_MILLISECONDS = 200  # it holds up the writer while it waits for readers
@@ -62,6 +63,7 @@ class Store:
         self.payloads = PayloadTable()
         self.holds = HoldTable()
         self.search = SearchIndex(path)
+        self.history = HistoryTable()
         self.commits = CommitQueue(
             self._connected, lambda connection: {self.trail.HEAD: self.trail.restore(connection)}, self._check_file
         )
@@ -87,7 +89,7 @@ class Store:
         try:
             path.touch(mode=0o600)
             with contextlib.closing(_connect(path)) as connection:
-                _MIGRATIONS.apply(sqlite_utils.Database(connection))
+                MIGRATIONS.apply(sqlite_utils.Database(connection))
             return cls(path, lock, log)
         except (sqlite3.Error, OSError, ValueError) as error:
             lock.close()
@@ -162,63 +164,3 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-@_MIGRATIONS()
-def trail(database: Any) -> None:
-    """Make room for records, the stored nodes of their tree, and calls that are decided and not finished."""
-    database["records"].create({"seq": int, "body": bytes, "hash": bytes, "call_id": str}, pk="seq")
-    database["records"].create_index(["call_id"], index_name="records_by_call")
-    database["nodes"].create({"level": int, "position": int, "hash": bytes}, pk=("level", "position"))
-    database["open_calls"].create({"call_id": str, "decided": str}, pk="call_id")
-
-
-@_MIGRATIONS()
-def vault(database: Any) -> None:
-    """Make room for sealed grants, and the few values that belong to the store itself."""
-    database["grants"].create(
-        {
-            "id": str,
-            "connector": str,
-            "principal": str,
-            "kind": str,
-            "status": str,
-            "scopes": str,
-            "public": str,
-            "version": int,
-            "key_id": str,
-            "sealed": str,
-            "created": str,
-            "changed": str,
-        },
-        pk="id",
-        not_null={"connector", "principal", "kind", "status", "version", "key_id", "sealed"},
-    )
-    database["grants"].create_index(["connector", "principal"])
-    database["settings"].create({"name": str, "value": str}, pk="name")
-
-
-@_MIGRATIONS()
-def signing(database: Any) -> None:
-    """Make room for the keys that sign the trail's heads, sealed."""
-    database["signing_keys"].create(
-        {"number": int, "vkey": str, "endorsement": str, "sealed": str, "created": str},
-        pk="number",
-        not_null={"vkey", "sealed", "created"},
-    )
-
-
-@_MIGRATIONS()
-def payloads_and_holds(database: Any) -> None:
-    """Make room for what policies have recorded encrypted, and for the holds that keep it from being erased."""
-    database["payloads"].create(
-        {"call_id": str, "field": str, "sealed": bytes, "created": str},
-        pk=("call_id", "field"),
-        not_null={"sealed", "created"},
-    )
-    database["holds"].create(
-        {"id": str, "name": str, "filter": str, "reason": str, "created": str, "released": str},
-        pk="id",
-        not_null={"name", "filter", "reason", "created"},
-    )
-    database["holds"].create_index(["name"], unique=True)

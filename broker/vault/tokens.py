@@ -5,7 +5,7 @@ import base64
 import hashlib
 import hmac
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from broker import oauth
@@ -47,6 +47,8 @@ class Issued:
 
 
 Unseal = Callable[[], oauth.JwtBearerGrant]
+Note = Callable[[Issued], Awaitable[None]]
+"""Puts on record that a token was issued; durable once it returns."""
 _Key = tuple[str, str, str]  # grant, token endpoint, audience
 
 
@@ -58,8 +60,12 @@ class Tokens:
         self._issued: dict[_Key, Issued] = {}
         self._issuing: dict[_Key, asyncio.Task[Issued]] = {}
 
-    async def current(self, grant_id: str, unseal: Unseal, service: Service, refused: Secret | None) -> Issued:
+    async def current(
+        self, grant_id: str, unseal: Unseal, service: Service, refused: Secret | None, note: Note
+    ) -> Issued:
         """Return the grant's token; issue one if there is none, or it is about to expire, or was `refused`.
+
+        One that is issued is on record before anybody has it; if it cannot be recorded, nobody uses it.
 
         However many calls wait, the service is asked once, and all of them share what comes of it. A call that stops
         waiting stops nobody else.
@@ -68,7 +74,7 @@ class Tokens:
         if (issued := self._issued.get(key)) is not None and not issued.is_spent(refused):
             return issued
         if (issuing := self._issuing.get(key)) is None:
-            issuing = self._issuing[key] = asyncio.create_task(self._issue(key, unseal, service))
+            issuing = self._issuing[key] = asyncio.create_task(self._issue(key, unseal, service, note))
             issuing.add_done_callback(lambda _: self._issuing.pop(key))
         failure: Refusal
         try:
@@ -83,12 +89,14 @@ class Tokens:
             await asyncio.wait(under_way)
         return [self._issued.pop(key).token for key in list(self._issued) if key[0] == grant_id]
 
-    async def _issue(self, key: _Key, unseal: Unseal, service: Service) -> Issued:
+    async def _issue(self, key: _Key, unseal: Unseal, service: Service, note: Note) -> Issued:
         token = await oauth.issue_by_assertion(service.client, service.token_endpoint, service.audience, unseal())
         if token.instance_url not in {None, origin(service.url)}:
             raise GrantMisplaced(detail=f"the token is for {token.instance_url}, the connector for {service.url}")
         value = token.access.reveal()
         digest = hmac.digest(self._fingerprint_key, value.encode(), hashlib.sha256)
         fingerprint = base64.b32encode(digest[:10]).decode().lower()
-        issued = self._issued[key] = Issued(token, Secret(f"Bearer {value}"), fingerprint, needles(token.access))
+        issued = Issued(token, Secret(f"Bearer {value}"), fingerprint, needles(token.access))
+        await note(issued)
+        self._issued[key] = issued
         return issued

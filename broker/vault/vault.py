@@ -167,12 +167,25 @@ class Vault:
         """Return the grant's current token, another than the one that was `refused`."""
         row = self._usable(grant_id, service)
         try:
-            issued = await self._tokens.current(grant_id, lambda: self._unsealed(row), service, refused)
+            issued = await self._tokens.current(
+                grant_id, lambda: self._unsealed(row), service, refused, lambda issued: self._note_issued(row, issued)
+            )
         except ReauthorizationNeeded:
             await self._set_status(row, "reauthorization_needed", "grant_ended", {"service": row.connector})
             raise
         self._usable(grant_id, service)  # it may have been revoked meanwhile
         return issued
+
+    async def _note_issued(self, row: GrantRow, issued: Issued) -> None:
+        """Record what may be known of a new access token; raise `AuditUnavailable` if that cannot be done."""
+        end = issued.token.expires_at
+        record = {
+            **_event("token_issued", row, {"service": row.connector}),
+            "fingerprint": issued.fingerprint,
+            "scopes": list(issued.token.scopes),
+            "expires_at": None if end is None else timestamp(end),
+        }
+        await self._store.commits.commit(lambda change: self._store.trail.append(change, record))
 
     def _row(self, grant_id: str) -> GrantRow:
         if grant_id not in self._grants:

@@ -26,7 +26,8 @@ COMMANDS = (
     ("connector", "snapshot"), ("trail", "tail"), ("trail", "show"), ("trail", "export"), ("trail", "verify"),
     ("trail", "checkpoint"), ("trail", "keys"), ("trail", "rotate-key"), ("trail", "prune"),
     ("trail", "erase"), ("trail", "hold", "add"), ("trail", "hold", "list"), ("trail", "hold", "release"),
-    ("trail", "search"), ("trail", "reindex"), ("trail", "report"), ("dev", "token"),
+    ("trail", "search"), ("trail", "reindex"), ("trail", "report"),
+    ("documents", "history"), ("documents", "show"), ("documents", "rollback"), ("dev", "token"),
 )  # fmt: skip
 NEED_A_BROKER = (
     ("status",), ("agents",), ("tools", "--as", "x"), ("grants", "list"), ("grants", "test", "x"),
@@ -35,6 +36,8 @@ NEED_A_BROKER = (
     ("trail", "erase", "--call", "x", "--reason", "x", "--yes"), ("trail", "hold", "list"),
     ("trail", "hold", "add", "x", "--call", "x", "--reason", "x"), ("trail", "hold", "release", "x", "--reason", "x"),
     ("trail", "search"), ("trail", "reindex"), ("trail", "report", "--month", "2026-10"),
+    ("documents", "history"), ("documents", "show", "abcd"),
+    ("documents", "rollback", "abcd", "--reason", "why", "--yes"),
 )  # fmt: skip
 NEED_DOCUMENTS = (("client-config", "x"), ("dev", "token", "x"))
 

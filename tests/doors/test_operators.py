@@ -30,8 +30,10 @@ CHANGES: list[tuple[str, str, Any]] = [
     ("DELETE", "/v1/grants/notes", None),
     ("POST", "/v1/connectors/notes/snapshot", None),
     ("PUT", "/v1/connectors/notes/snapshot", {"sha256": "0" * 64}),
+    ("POST", "/v1/documents/rollback", {"digest": "0" * 64, "reason": "why"}),
+    ("DELETE", "/v1/documents/rollback/1", None),
 ]
-READS = ["/v1/status", "/v1/agents", "/v1/tools?as=analyst", "/v1/grants", "/v1/trail"]
+READS = ["/v1/status", "/v1/agents", "/v1/tools?as=analyst", "/v1/grants", "/v1/trail", "/v1/documents/history"]
 
 
 @contextmanager

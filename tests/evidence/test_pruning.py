@@ -159,10 +159,10 @@ async def test_a_broker_whose_trail_was_pruned_starts_and_goes_on(tmp_path: Path
         size = line.parts.store.commits.values[line.parts.store.trail.HEAD].size
 
     async with open_line(written, Notes(), grant=False) as again:
-        await again.call("notes_notes_read", {"id": "n1"})
+        answer = await again.call("notes_notes_read", {"id": "n1"})
 
-        assert len(again.records()) == 5
-        assert exported(again)[1].size == size + 3
+        assert len(again.story(answer.call_id)) == 3
+        assert exported(again)[1].size > size
         assert checked(again).holds
 
 

@@ -66,6 +66,7 @@ def test_a_permitted_call_takes_two_commits(in_line: InLine) -> None:
     """architecture.md, one writer, two commits."""
 
     async def case(line: Line) -> None:
+        await line.call("notes_notes_read", {"id": "the token that both use is issued"})
         with line.counting() as commits:
             await line.call("notes_notes_write", {"id": "two commits"})
 
@@ -162,16 +163,18 @@ def test_an_answer_waits_for_its_finished_record(in_line: InLine, notes: Notes) 
     """architecture.md: an answer is released only once *finished* is durable."""
 
     async def case(line: Line) -> None:
-        lock = locked(line.database)
+        lock, held = locked(line.database), asyncio.Event()
 
         async def then_lock(call: Any, session: Any) -> Any:
             result = await read(call, session)
             lock.__enter__()
+            held.set()
             return result
 
         notes.behaves = then_lock
         calling = asyncio.create_task(line.call("notes_notes_misbehave", {"id": "n1"}))
 
+        await held.wait()
         await asyncio.wait([calling], timeout=0.3)
         early = calling.done()
         lock.__exit__(None, None, None)

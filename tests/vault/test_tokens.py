@@ -1,13 +1,17 @@
 import asyncio
+import json
 import time
 from typing import Any
+from unittest.mock import Mock
 
 import anyio
 import pytest
 
+from broker.audit import timestamp
 from broker.egress import Secret
-from broker.errors import GrantUnavailable, UpstreamFailed
+from broker.errors import AuditUnavailable, GrantUnavailable, UpstreamFailed
 from broker.oauth import Token
+from broker.store import Store
 from broker.testing.salesforce import Answer, Delay, SalesforceService
 from broker.vault import Service, Vault
 from broker.vault.tokens import Issued
@@ -120,6 +124,62 @@ async def test_another_place_gets_another_token(
 
     assert first == third != second
     assert salesforce.token_requests == before + 2
+
+
+async def test_every_token_is_on_record_once_with_nothing_of_its_secret(
+    connected: Vault, store: Store, salesforce: SalesforceService, service: Service
+) -> None:
+    """Issue 3, What must be true: grants refreshed are in the trail, once for each token that is issued."""
+    await asyncio.gather(*(connected.open(service).header() for _ in range(200)))
+    spent = await connected.open(service).header()
+    await connected.open(service).renew(spent)
+    used = connected.open(service)
+    await used.header()
+
+    first, second = issuings(store)
+
+    assert second["fingerprint"] == (used.record() or {})["fingerprint"] != first["fingerprint"]
+    assert second["actor"] == {"service": CONNECTOR}
+    assert second["grant"]["id"] == connected.find(CONNECTOR).id
+    assert (second["scopes"], second["expires_at"]) == (list((used.record() or {})["scopes"]), None)
+    assert not any(token in json.dumps([first, second]) for token in salesforce.tokens_issued)
+
+
+async def test_the_end_of_a_token_is_on_record_where_the_service_says_it(
+    connected: Vault, store: Store, salesforce: SalesforceService, service: Service
+) -> None:
+    """Issue 3, What must be true: an auditor sees how long a credential could have been used."""
+    answer = {"access_token": "x" * 40, "token_type": "Bearer", "expires_in": 600}
+    salesforce.faults.add(Answer(path="/oauth2/token", status=200, body=answer))
+    before = timestamp(time.time() + 590)
+
+    await connected.open(service).header()
+
+    (record,) = issuings(store)
+    assert before < record["expires_at"] < timestamp(time.time() + 610)
+
+
+async def test_a_token_that_cannot_be_recorded_is_not_used(
+    connected: Vault, store: Store, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """architecture.md, Recording surrounds the call: what cannot be recorded is not done; the next call asks again."""
+    with monkeypatch.context() as failing:
+        failing.setattr(store.trail, "append", Mock(side_effect=AuditUnavailable))
+        with pytest.raises(AuditUnavailable):
+            await connected.open(service).header()
+    kept = dict(connected._tokens._issued)
+
+    await connected.open(service).header()
+
+    assert kept == {}
+    assert len(issuings(store)) == 1
+
+
+def issuings(store: Store) -> list[dict[str, Any]]:
+    """Return the records of tokens that were issued."""
+    with store.reading() as connection:
+        records = [json.loads(body) for body in store.trail.bodies(connection, 0, 10_000)]
+    return [record for record in records if record["kind"] == "token_issued"]
 
 
 def issued(lives: float | None, age: float) -> Issued:

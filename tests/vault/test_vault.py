@@ -80,7 +80,10 @@ async def test_a_grant_is_sealed_listed_and_opened(
     assert header.reveal() == f"Bearer {salesforce.tokens_issued[-1]}"
     assert (unused, set(used or {})) == (None, {"grant", "kind", "principal", "fingerprint", "scopes"})
     assert "CANARY" not in json.dumps(used)
-    assert [(event["kind"], event["actor"]) for event in events(store)] == [("grant_added", ACTOR)]
+    assert [(event["kind"], event["actor"]) for event in events(store)] == [
+        ("grant_added", ACTOR),
+        ("token_issued", {"service": CONNECTOR}),
+    ]
 
 
 async def test_a_grant_outlives_the_process(
@@ -274,7 +277,7 @@ async def test_a_revoked_grant_is_gone_here_and_its_token_is_gone_there(
         vault.open(service)
     with store.reading() as connection:
         assert [row.sealed for row in store.grants.all(connection)] == [""]
-    assert [event["kind"] for event in events(store)] == ["grant_added", "grant_revoked"]
+    assert [event["kind"] for event in events(store)] == ["grant_added", "token_issued", "grant_revoked"]
 
 
 async def test_a_grant_is_revoked_even_if_the_service_will_not_hear_of_it(

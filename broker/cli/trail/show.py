@@ -15,6 +15,8 @@ from broker.cli.trail.story import Told, lines_of
 from broker.cli.trail.writing import refuse_to_replace, writing
 from broker.errors import Refusal
 
+_MOST_RULES = 10  # whose text is shown: a screen has no room for more
+
 
 def show(
     call: Annotated[str, typer.Argument(help="The call's id.")],
@@ -60,7 +62,14 @@ def _ask(daemon: Daemon, call: str) -> tuple[Told, list[dict[str, Any]]]:
     proofs = daemon.get(f"/v1/trail/calls/{quoted(call)}/proofs")["proofs"]
     keys = [VerifierKey.parse(one["vkey"]) for one in daemon.get("/v1/trail/keys")]
     run = daemon.get(f"/v1/trail/calls/{quoted(call)}/run")
-    return Told(records, (), run, _proved(proofs, keys)), proofs
+    return Told(records, _rules(daemon, records), run, _proved(proofs, keys)), proofs
+
+
+def _rules(daemon: Daemon, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rules that decided, each with its text as it was then, if that was kept."""
+    decided = next((record for record in records if record["kind"] == "decided"), None)
+    rules = decided["policy"]["rules"][:_MOST_RULES] if decided else []
+    return [{**rule, "text": daemon.get("/v1/documents/rules", **rule)["text"]} for rule in rules]
 
 
 def _proved(proofs: list[dict[str, Any]], keys: list[VerifierKey]) -> str:

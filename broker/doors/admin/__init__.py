@@ -13,7 +13,18 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from broker.doors.admin import evidence, grants, holds, payloads, registry, retention, search, snapshots, trail
+from broker.doors.admin import (
+    documents,
+    evidence,
+    grants,
+    holds,
+    payloads,
+    registry,
+    retention,
+    search,
+    snapshots,
+    trail,
+)
 from broker.doors.admin.operators import Handler, Needed, Operators
 from broker.errors import InternalError, OperatorRefusal, OperatorRequestInvalid, Refusal
 
@@ -26,6 +37,8 @@ _STATUS = {
     "operator_forbidden": 403,
     "not_found": 404,
     "already_exists": 409,
+    "rollback_under_way": 409,
+    "history_damaged": 500,
     "audit_unavailable": 503,
     "index_unavailable": 503,
     "internal_error": 500,
@@ -39,6 +52,10 @@ def operators_app(operators: Operators) -> ASGIApp:
         "/v1/agents": registry.agents,
         "/v1/tools": registry.tools,
         "/v1/grants": grants.grants,
+        "/v1/documents/history": documents.history,
+        "/v1/documents/history/{digest}": documents.one_set,
+        "/v1/documents/files/{sha256}": documents.file,
+        "/v1/documents/rules": documents.rules,
         "/v1/trail": trail.trail,
         "/v1/trail/calls/{call_id}": trail.call,
         "/v1/trail/calls/{call_id}/proofs": evidence.proofs,
@@ -61,6 +78,8 @@ def operators_app(operators: Operators) -> ASGIApp:
         ("POST", "/v1/trail/keys"): evidence.rotate_key,
         ("POST", "/v1/trail/checkpoint"): evidence.ship,
         ("POST", "/v1/trail/prune"): retention.prune_some,
+        ("POST", "/v1/documents/rollback"): documents.begin_rollback,
+        ("DELETE", "/v1/documents/rollback/{id}"): documents.give_up_rollback,
         ("POST", "/v1/connectors/{name}/snapshot"): snapshots.fetch_snapshot,
         ("PUT", "/v1/connectors/{name}/snapshot"): snapshots.approve_snapshot,
         ("POST", "/v1/trail/erase"): payloads.erase,

@@ -24,6 +24,7 @@ from broker.errors import (
     Refusal,
 )
 from broker.evidence.heads import Heads
+from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
 from broker.pipeline import Recorder, harmless, service_of
 from broker.vault import Opened, SigningKeys, Vault
@@ -65,6 +66,7 @@ class Operators:
         refused: RefusedAuthentications,
         status: Callable[[], Mapping[str, Any]],
         indexer: Indexer,
+        history: DocumentHistory,
     ) -> None:
         self.documents = documents
         self.recorder = recorder
@@ -74,6 +76,7 @@ class Operators:
         self.signing = signing
         self.status = status
         self.indexer = indexer
+        self.history = history
         self.fetched: dict[str, bytes] = {}
         self.pruning = asyncio.Lock()
         """Held while something is pruned, and while an export takes its place before the next thing that is."""

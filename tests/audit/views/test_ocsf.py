@@ -24,7 +24,12 @@ COMING = (
     "checkpoint_shipped",
     "signing_key_rotated",
     "trail_pruned",
-    "documents_rolled_back",
+    "agent_registered",
+    "agent_retired",
+    "agent_removed",
+    "documents_rollback",
+    "rollback_failed",
+    "token_issued",
     "hold_added",
     "hold_released",
 )
@@ -196,7 +201,7 @@ def kinds_in_the_code() -> Iterator[str]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-                if function in {"note", "_note", "calling", "_event", "_set_status"}:
+                if function in {"note", "_note", "calling", "_event", "_set_status", "_add", "in_force"}:
                     yield from (one for one in map(_word, node.args) if one)
             if isinstance(node, ast.Dict) and path.parts[-2] == "pipeline":
                 pairs = zip(node.keys, node.values, strict=True)

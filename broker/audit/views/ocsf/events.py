@@ -31,15 +31,17 @@ _TO_THE_TRAIL = {
 }
 _NOT_DONE = frozenset({"refused", "failed"})
 _WRONG = frozenset({"checkpoint_not_shipped", "shipped_head_missing", "trail_rolled_back"})
-_ENTITIES = frozenset({"documents", "snapshot", "grant", "agent", "signing_key", "key", "hold"})
+_ENTITIES = frozenset({"documents", "snapshot", "rollback", "grant", "token", "agent", "signing_key", "key", "hold"})
 _CREATE, _READ, _UPDATE, _DELETE = (1, "Create"), (2, "Read"), (3, "Update"), (4, "Delete")
 _TO_ENTITIES = {
-    **dict.fromkeys(("added", "created", "made"), _CREATE),
+    **dict.fromkeys(("added", "created", "made", "issued", "registered"), _CREATE),
     **dict.fromkeys(("fetched", "tested", "used"), _READ),
-    **dict.fromkeys(("loaded", "refused", "changed", "refreshed", "rotated", "rolled_back"), _UPDATE),
+    **dict.fromkeys(
+        ("loaded", "refused", "changed", "refreshed", "rotated", "rollback", "rolled_back", "failed"), _UPDATE
+    ),
     **dict.fromkeys(("revoked", "removed", "deleted", "released", "lifted"), _DELETE),
     "approved": (10, "Activate"),
-    "ended": (11, "Deactivate"),
+    **dict.fromkeys(("ended", "retired"), (11, "Deactivate")),
     "suspended": (12, "Suspend"),
     "resumed": (13, "Resume"),
 }

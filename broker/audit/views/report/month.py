@@ -15,11 +15,12 @@ from broker.audit.views.values import at, listed_at, number_at, text_at, visible
 _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 _DECEMBER = 12
 _NOBODY = "not known"
-_DOCUMENTS = frozenset({"documents_loaded", "documents_refused", "documents_rolled_back"})
+_DOCUMENTS = frozenset({"documents_loaded", "documents_refused", "documents_rollback", "rollback_failed"})
 _LIFE = frozenset({"started", "stopped", "recording_resumed"})
 _SECTIONS = (
     ("agent_", "agents"),
     ("grant_", "grants"),
+    ("token_", "grants"),
     ("snapshot_", "documents"),
     ("trail_exported", "exports"),
     ("trail_pruned", "pruning"),

@@ -1,0 +1,89 @@
+"""How the store's tables came to be: each step is applied once, in this order, and never changed again."""
+
+from typing import Any
+
+from sqlite_utils.migrations import Migrations
+
+MIGRATIONS = Migrations("broker")
+
+
+@MIGRATIONS()
+def trail(database: Any) -> None:
+    """Make room for records, the stored nodes of their tree, and calls that are decided and not finished."""
+    database["records"].create({"seq": int, "body": bytes, "hash": bytes, "call_id": str}, pk="seq")
+    database["records"].create_index(["call_id"], index_name="records_by_call")
+    database["nodes"].create({"level": int, "position": int, "hash": bytes}, pk=("level", "position"))
+    database["open_calls"].create({"call_id": str, "decided": str}, pk="call_id")
+
+
+@MIGRATIONS()
+def vault(database: Any) -> None:
+    """Make room for sealed grants, and the few values that belong to the store itself."""
+    database["grants"].create(
+        {
+            "id": str,
+            "connector": str,
+            "principal": str,
+            "kind": str,
+            "status": str,
+            "scopes": str,
+            "public": str,
+            "version": int,
+            "key_id": str,
+            "sealed": str,
+            "created": str,
+            "changed": str,
+        },
+        pk="id",
+        not_null={"connector", "principal", "kind", "status", "version", "key_id", "sealed"},
+    )
+    database["grants"].create_index(["connector", "principal"])
+    database["settings"].create({"name": str, "value": str}, pk="name")
+
+
+@MIGRATIONS()
+def signing(database: Any) -> None:
+    """Make room for the keys that sign the trail's heads, sealed."""
+    database["signing_keys"].create(
+        {"number": int, "vkey": str, "endorsement": str, "sealed": str, "created": str},
+        pk="number",
+        not_null={"vkey", "sealed", "created"},
+    )
+
+
+@MIGRATIONS()
+def payloads_and_holds(database: Any) -> None:
+    """Make room for what policies have recorded encrypted, and for the holds that keep it from being erased."""
+    database["payloads"].create(
+        {"call_id": str, "field": str, "sealed": bytes, "created": str},
+        pk=("call_id", "field"),
+        not_null={"sealed", "created"},
+    )
+    database["holds"].create(
+        {"id": str, "name": str, "filter": str, "reason": str, "created": str, "released": str},
+        pk="id",
+        not_null={"name", "filter", "reason", "created"},
+    )
+    database["holds"].create_index(["name"], unique=True)
+
+
+@MIGRATIONS()
+def history(database: Any) -> None:
+    """Make room for the sets of documents that came into force, and for what stood in their files."""
+    database["document_files"].create({"sha256": str, "content": bytes}, pk="sha256", not_null={"content"})
+    database["document_sets"].create(
+        {
+            "seq": int,
+            "record": str,
+            "kind": str,
+            "time": str,
+            "digest": str,
+            "files": str,
+            "outline": str,
+            "agents": str,
+            "facts": str,
+        },
+        pk="seq",
+        not_null={"digest", "files"},
+    )
+    database["document_sets"].create_index(["digest"], index_name="sets_by_digest")

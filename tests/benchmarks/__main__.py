@@ -265,12 +265,16 @@ def _print_evidence(console: Console, figures: dict[str, Any]) -> None:
         f"disk syncs of one call at one caller: {'strace is needed to count them' if syncs is None else f'{syncs:.2f}'}"
     )
     table = Table(title="As the trail grows", title_justify="left")
-    for column in ("records", "bytes each", "export/s", "export MB", "verify s", "verify/s", "verify MB"):
+    columns = ("records", "bytes each", "export/s", "export MB", "verify s", "verify/s", "verify MB")
+    for column in (*columns, "index/s", "index bytes", "page ms", "worst page ms"):
         table.add_column(column, justify="right")
     for row in figures["growth"]:
         export, check = row["export"], row["check"]
         cells = [row["records"], row["bytes_per_record"], export["per_second"], export["peak_mb"]]
         cells += [check["seconds"], check["per_second"], check["peak_mb"]]
+        search = row["search"]
+        cells += [round(search["caught_up_per_second"]), round(search["bytes_per_record"])]
+        cells += [round(search["median_ms"], 1), round(search["worst_ms"], 1)]
         table.add_row(*(f"{cell:,}" for cell in cells))
     console.print(table)
 

@@ -39,6 +39,7 @@ bench: .venv/dev  ## what the broker costs beside a direct call, in one run
 lock:  ## renew the locks: needs uv; releases younger than a week wait
 	uv pip compile pyproject.toml requirements/build.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --exclude-newer "$$(date -u -d '7 days ago' +%Y-%m-%d)" -q -o requirements/base.txt
 	uv pip compile pyproject.toml requirements/build.in --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --exclude-newer "$$(date -u -d '7 days ago' +%Y-%m-%d)" -q -o requirements/dev.txt -c requirements/base.txt
+	uv pip compile requirements/verifiers.in --universal --python-version 3.12 --generate-hashes --no-emit-index-url --no-header --no-annotate --exclude-newer "$$(date -u -d '7 days ago' +%Y-%m-%d)" -q -o requirements/verifiers.txt -c requirements/base.txt
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache

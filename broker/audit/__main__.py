@@ -8,6 +8,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TextIO
 
 from broker.audit.check import UncheckableError, check, read_head, read_keys
 from broker.audit.verify import Report
@@ -23,16 +24,16 @@ def main() -> int:
         if not path.exists():
             raise ValueError(f"there is no {path}")
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
+        _print([str(error)], sys.stderr)
         return 2
     try:
         report = check(path, trusted, held)
-    except UncheckableError as error:
-        sys.stderr.write(f"{error}\n")
+    except (UncheckableError, OSError) as error:
+        _print([str(error)], sys.stderr)
         return 2
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         report = Report().fail(None, str(error))
-    sys.stdout.write(_as_json(report) if arguments.json else _as_text(report))
+    _print(_as_json(report) if arguments.json else _as_text(report), sys.stdout)
     return 0 if report.holds else 1
 
 
@@ -55,18 +56,24 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _as_text(report: Report) -> str:
+def _as_text(report: Report) -> list[str]:
     lines = [f"proved      {sentence}" for sentence in report.proved]
     if not report.holds:
         where = "" if report.first_bad is None else f"record {report.first_bad}: "
         lines = [f"does not hold  {where}{report.problem}"]
-    lines += [f"not proved  {sentence}" for sentence in report.open]
-    printable = ("".join(one if one.isprintable() else "?" for one in line) for line in lines)
-    return "".join(f"{line}\n" for line in printable)
+    return lines + [f"not proved  {sentence}" for sentence in report.open]
 
 
-def _as_json(report: Report) -> str:
-    return json.dumps(report.facts(), indent=2) + "\n"
+def _as_json(report: Report) -> list[str]:
+    return json.dumps(report.facts(), indent=2).splitlines()
+
+
+def _print(lines: list[str], to: TextIO) -> None:
+    """Print lines, nothing of which does more to a terminal than text does."""
+    encoding = to.encoding or "utf-8"
+    for line in lines:
+        printable = "".join(one if one.isprintable() else "?" for one in line)
+        to.write(printable.encode(encoding, "replace").decode(encoding) + "\n")
 
 
 if __name__ == "__main__":

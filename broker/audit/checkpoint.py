@@ -56,10 +56,13 @@ class Checkpoint:
 
 
 def open_checkpoint(note: str, keys: Iterable[VerifierKey]) -> tuple[Checkpoint, list[VerifierKey]]:
-    """Return what a signed checkpoint says and which of the keys signed it; raise `ValueError` if none did."""
+    """Return what a signed checkpoint says and which of the keys signed it; raise `ValueError` if none did.
+
+    Only a key of the log's own name speaks for it: one key pair may sign for several logs.
+    """
     parsed = Note.parse(note)
-    signers = parsed.verified(keys)
-    return Checkpoint.parse(parsed.text), signers
+    checkpoint = Checkpoint.parse(parsed.text)
+    return checkpoint, parsed.verified(_of_log(checkpoint.origin, keys))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +79,35 @@ def endorsement_text(log: str, key: VerifierKey) -> str:
 
 
 def trusted_keys(log: str, given: Iterable[VerifierKey], named: Sequence[LogKey]) -> list[VerifierKey]:
-    """Return the keys to trust: those given, and those that a trusted one endorses, in turn.
+    """Return the keys of the log to trust: those given, and those after one of them that each endorses, in turn.
 
-    `named` are the log's keys as its keeper names them, the oldest first. Raises `ValueError` for an endorsement that a
-    trusted key has signed wrongly, or for another log or key.
+    `named` are the log's keys as its keeper names them, the oldest first; the key before endorses each, or nobody does.
+    Raises `ValueError` for an endorsement that is not so, needed or not, and if no key given is the log's.
     """
-    trusted = list(given)
+    trusted, before = _of_log(log, given), None
     for one in named:
-        if one.endorsement is None or one.key in trusted:
-            continue
-        note = Note.parse(one.endorsement)
-        if not {(key.name, key.key_id) for key in trusted} & {(by.name, by.key_id) for by in note.signatures}:
-            continue
-        note.verified(trusted)
-        if note.text != endorsement_text(log, one.key):
-            raise ValueError(f"the endorsement of the key {one.key.key_id.hex()} is for another key or log")
-        trusted.append(one.key)
+        _check_endorsed(log, one, before)
+        if before in trusted and one.endorsement is not None and one.key not in trusted:
+            trusted.append(one.key)
+        before = one.key
     return trusted
+
+
+def _of_log(log: str, keys: Iterable[VerifierKey]) -> list[VerifierKey]:
+    own = [key for key in keys if key.name == log]
+    if not own:
+        raise ValueError(f"this is of the log {log!r}, and no key of that name is trusted")
+    return own
+
+
+def _check_endorsed(log: str, one: LogKey, before: VerifierKey | None) -> None:
+    if one.key.name != log:
+        raise ValueError(f"a key of {one.key.name!r} is named among those of {log!r}")
+    if one.endorsement is None:
+        return
+    if before is None:
+        raise ValueError(f"the key before {one.key.key_id.hex()}, which endorses it, is not named")
+    note = Note.parse(one.endorsement)
+    note.verified([before])
+    if note.text != endorsement_text(log, one.key):
+        raise ValueError(f"the endorsement of the key {one.key.key_id.hex()} is for another key or log")

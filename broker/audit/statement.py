@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from broker.audit.canonical import canonical
-from broker.audit.checkpoint import Checkpoint, LogKey
-from broker.audit.note import Note, VerifierKey
+from broker.audit.checkpoint import Checkpoint, LogKey, open_checkpoint
+from broker.audit.note import VerifierKey
 from broker.audit.tree import Head, cover
 
 FORMAT = "access.envisionai.dev/trail/v1"
@@ -74,7 +74,7 @@ class Statement:
                 keys,
                 stated["filter"],
             )
-            if type(statement.size) is int and statement.size >= 0 and statement.line() == line:
+            if _is_well_formed(statement) and statement.line() == line:
                 return statement
         except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
             pass
@@ -84,11 +84,16 @@ class Statement:
         """Return which trusted keys signed its head; raise `ValueError` if none did, or they signed another head."""
         if not self.checkpoint:
             raise ValueError("the head is not signed")
-        note = Note.parse(self.checkpoint)
-        signers = note.verified(trusted)
-        if Checkpoint.parse(note.text) != Checkpoint(self.log, self.size, bytes.fromhex(self.root)):
+        checkpoint, signers = open_checkpoint(self.checkpoint, trusted)
+        if checkpoint != Checkpoint(self.log, self.size, bytes.fromhex(self.root)):
             raise ValueError("the signed checkpoint is of another head than the one that is stated")
         return signers
+
+
+def _is_well_formed(stated: Statement) -> bool:
+    texts = [stated.log, stated.root, stated.last, stated.checkpoint, *stated.filter.values()]
+    texts += [one.endorsement for one in stated.keys if one.endorsement is not None]
+    return type(stated.size) is int and stated.size >= 0 and all(type(one) is str for one in texts)
 
 
 @dataclass(frozen=True, slots=True)

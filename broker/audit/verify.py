@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self
 
+from broker.audit.absent import Absent
+from broker.audit.broken_link import BrokenLink
 from broker.audit.canonical import canonical
 from broker.audit.checkpoint import Checkpoint, trusted_keys
 from broker.audit.note import VerifierKey
@@ -21,7 +23,9 @@ OWN_KEY = (
     "The key that signed the head was named by the export itself. Compare it with one that you had from elsewhere, "
     "or give that one with --key."
 )
+OWN_FILTER = "That the filter is the one that was asked for: the export names it, and no signature covers it."
 TAIL = "Records after this head, if any, are not covered."
+_LARGEST_STATEMENT = 1 << 20  # bytes; it grows with each key that the log has had
 
 
 @dataclass(slots=True)
@@ -29,6 +33,7 @@ class Report:
     """What was proved, what could not be, and the first bad record if there is one."""
 
     records: int = 0
+    gaps: int = 0
     root: str = ""
     proved: list[str] = field(default_factory=list)
     open: list[str] = field(default_factory=list)
@@ -74,13 +79,15 @@ def verify(
         signed = _check_head(report, stated, trusted)
     except ValueError as error:
         return report.fail(None, f"the head does not hold: {error}")
-    report.open.append(TAIL)
+    if other := [one.origin for one in held if one.origin != stated.log]:
+        return report.fail(None, f"a head that you hold is of another log, {other[0]!r}, than this one, {stated.log!r}")
+    report.open += [TAIL, *([OWN_FILTER] if stated.filter else [])]
     return _Walk(report, stated, held).over(lines, signed)
 
 
 def _check_head(report: Report, stated: Statement, trusted: Sequence[VerifierKey]) -> str | None:
-    """Return who signed the head, in words; None if nobody did, which is refused where somebody is trusted."""
-    if not trusted and not stated.checkpoint:
+    """Return who signed the head, in words; None if nobody did, which is refused where there is any key."""
+    if not trusted and not stated.checkpoint and not stated.keys:
         report.open.append(UNSIGNED)
         return None
     own = [one.key for one in stated.keys]
@@ -99,13 +106,16 @@ class _Walk:
         self.head = Head()
         self.before: Head | None = Head()
         """The log before the last record; None where that is not in the export."""
-        self.broken: _Break | None = None
-        self.absent = _Absent()
-        self._held = {one.size: one for one in held}
+        self.broken: BrokenLink | None = None
+        self.absent = Absent()
+        self._held = held
+        self._sizes = {one.size for one in held}
         self._met: list[Checkpoint] = []
 
     def over(self, lines: Iterable[bytes], signed: str | None) -> Report:
         """Check every line, then all of them together."""
+        if (problem := self._meet_held()) is not None:
+            return self.report.fail(None, problem)
         for line in lines:
             found = self._step(line)
             if found is not None:  # a break before it comes first
@@ -139,7 +149,7 @@ class _Walk:
         self.before, self.head = self.head, self.head.append(leaf)
         if self.broken is not None:
             self.broken.follow(leaf)
-        self.absent.explain(record)
+        self.absent.explain(index, record)
         self.report.records += 1
         return None
 
@@ -150,6 +160,9 @@ class _Walk:
             return gap.start, "records are left out of an export that is said to be of everything"
         self.absent.note(gap)
         self.head, self.before = gap.onto(self.head), None
+        if self.broken is not None:
+            self.broken.skip(gap)
+        self.report.gaps += 1
         return None
 
     def _check_link(self, index: int, record: dict[str, Any]) -> None:
@@ -158,19 +171,21 @@ class _Walk:
         if not known:  # the record before is in a gap
             return
         if self.broken is None and claimed != known:
-            self.broken = _Break(index, repaired=self.before, claimed=claimed)
+            self.broken = BrokenLink(index, repaired=self.before, claimed=claimed)
         elif self.broken is not None and self.broken.next_fits is None:
             self.broken.next_fits = claimed == known
 
     def _meet_held(self) -> str | None:
-        held = self._held.get(self.head.size)
-        if held is None or held in self._met:
+        """Compare the heads that the auditor holds of the size that is reached; return what is wrong."""
+        if self.head.size not in self._sizes:
             return None
-        if held.origin != self.stated.log:
-            return f"the head that you hold is of another log, {held.origin!r}"
-        if held.root != self.head.root():
-            return f"at {held.size} records, the head that you hold has another root: the log was rewritten since"
-        self._met.append(held)
+        for held in self._held:
+            if held.size != self.head.size:
+                continue
+            if held.root != self.head.root():
+                return f"at {held.size} records, the head that you hold has another root: the log was rewritten since"
+            if held not in self._met:
+                self._met.append(held)
         return None
 
     def _verdict(self) -> tuple[int, str]:
@@ -198,98 +213,28 @@ class _Walk:
         if not fits and last and last != stated.last:
             report.fail(stated.size - 1, "the last record is not the one that the head names")
         elif not fits or (last and last != stated.last):
-            report.fail(None, "every record links to the next, but the statement of their head does not fit them")
+            gaps = ", or the hashes of a gap are wrong" if report.gaps else ""
+            report.fail(None, f"every record links to the next, but the head that is stated does not fit them{gaps}")
         elif (unexplained := self.absent.unexplained()) is not None and not stated.filter:
             report.fail(unexplained, "this record's body is gone, and no record in the export says that it was pruned")
 
     def _say(self, signed: str | None) -> None:
-        report, missing = self.report, self.stated.size - self.report.records
-        if missing:
-            report.proved.append(f"{report.records} records are unchanged and in their places in the log.")
-        else:
-            report.proved.append(f"{report.records} records are unchanged, complete and in order up to the head.")
-        report.proved.append(f"The RFC 6962 root at {self.stated.size} records is the one stated: {report.root}.")
+        report, stated = self.report, self.stated
+        missing = stated.size - report.records
+        how = "unchanged and in their places" if missing else "unchanged, complete and in order up to the head"
+        report.proved.append(f"{report.records} records of the log {stated.log} are {how}.")
+        report.proved.append(f"The RFC 6962 root at {stated.size} records is the one stated: {report.root}.")
         if signed is not None:
             report.proved.append(f"That head was signed by {signed}.")
-        for held in self._met:
-            report.proved.append(f"The head of {held.size} records that you hold is on its way.")
+        report.proved += [f"The head of {held.size} records that you hold is on its way." for held in self._met]
         report.open += [
             f"The head of {held.size} records that you hold was not compared: the export does not reach, or skips it."
-            for held in self._held.values()
+            for held in self._held
             if held not in self._met
         ]
-        report.open += self.absent.sentences()
-
-
-class _Absent:
-    """Which records an export is without, and which of them a record says were pruned."""
-
-    def __init__(self) -> None:
-        self.filtered = 0
-        self._pruned: list[tuple[int, int]] = []
-        self._said: list[tuple[int, int]] = []
-
-    def note(self, gap: Gap) -> None:
-        if gap.why == "filtered":
-            self.filtered += gap.stop - gap.start
-        elif self._pruned and self._pruned[-1][1] == gap.start:
-            self._pruned[-1] = (self._pruned[-1][0], gap.stop)
-        else:
-            self._pruned.append((gap.start, gap.stop))
-
-    def explain(self, record: dict[str, Any]) -> None:
-        if record.get("kind") == "trail_pruned" and isinstance(record.get("ranges"), list):
-            self._said += [(one[0], one[1]) for one in record["ranges"] if _is_range(one)]
-
-    def unexplained(self) -> int | None:
-        """Return the first record that is said to be pruned and that no record says was."""
-        said = sorted(self._said)
-        for start, stop in self._pruned:
-            reached = start
-            for first, end in said:
-                if first <= reached < end:
-                    reached = end
-            if reached < stop:
-                return reached
-        return None
-
-    def sentences(self) -> Iterator[str]:
-        pruned = sum(stop - start for start, stop in self._pruned)
-        if pruned:
-            yield f"What {pruned} pruned records said; their hashes are in the tree, and the pruning is on record."
-        if self.filtered:
-            yield f"What {self.filtered} other records say, and that the filter left out none that it should have kept."
-
-
-def _is_range(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(type(one) is int for one in value)  # noqa: PLR2004
-
-
-class _Break:
-    """A place where a record does not name the one before it, and the log as it would be with the link mended."""
-
-    def __init__(self, index: int, repaired: Head | None, claimed: Any) -> None:
-        self.index = index
-        self.next_fits: bool | None = None
-        self._repaired: Head | None = None
-        if isinstance(claimed, str) and len(claimed) == len(NO_HASH) and index and repaired is not None:
-            try:
-                self._repaired = repaired.append(bytes.fromhex(claimed))
-            except ValueError:
-                self._repaired = None
-
-    def follow(self, leaf: bytes) -> None:
-        if self._repaired is not None:
-            self._repaired = self._repaired.append(leaf)
-
-    def verdict(self, stated: Statement, head: Head) -> tuple[int, str]:
-        """Say which of the two records at the break is the bad one."""
-        if self._repaired is not None and self._repaired.root().hex() == stated.root:
-            return self.index - 1, "this record was changed; every other record is as it was committed"
-        changed_link = self.next_fits is False or (self.next_fits is None and head.last.hex() != stated.last)
-        if changed_link or self.index == 0:
-            return self.index, "this record was changed, or its link to the one before it"
-        return self.index - 1, "this record is not the one that the next record names"
+        if not self.head.last:
+            report.open.append("Which record is the last: the statement names it, and no line of the export does.")
+        report.open += self.absent.sentences(", ".join(f"{name}={value}" for name, value in stated.filter.items()))
 
 
 def _parse(body: bytes, index: int, log: str) -> tuple[dict[str, Any], str | None]:
@@ -321,7 +266,8 @@ def read_export(path: Path) -> tuple[Statement, Iterator[bytes]]:
 
 
 def read_lines(file: IO[bytes]) -> Generator[bytes]:
-    """Yield the lines of an export without their ends, none of them much longer than a record can be; then close it."""
+    """Yield the lines of an export without their ends, none of them much longer than it can be; then close it."""
     with file:
+        yield file.readline(_LARGEST_STATEMENT).removesuffix(b"\n")
         while line := file.readline(LARGEST + 2):
             yield line.removesuffix(b"\n")

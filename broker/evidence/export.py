@@ -23,6 +23,10 @@ def export_lines(
             yield _gap(trail, connection, (reached, start), "filtered")
         yield from _records(trail, connection, start, stop)
         reached = stop
+    # The last record by itself: the statement names its hash, which is then in a line
+    if stated.size - reached > 1:
+        yield _gap(trail, connection, (reached, stated.size - 1), "filtered")
+        reached = stated.size - 1
     if reached < stated.size:
         yield _gap(trail, connection, (reached, stated.size), "filtered")
 

@@ -21,8 +21,8 @@ from broker.audit.bundle import (
     MANIFEST_FORMAT,
     MANIFEST_NOTE,
     PREVIOUS,
-    PROOFS,
     RECORDS,
+    proof_name,
 )
 from broker.audit.proof import read_hash_lines
 from broker.cli.daemon import Daemon
@@ -126,7 +126,7 @@ def _write_proofs(daemon: Daemon, bundle: _Bundle, stated: Statement, few: list[
         paths = daemon.get("/v1/trail/paths", size=stated.size, seq=seqs)
         for (seq, body), path in zip(batch, paths, strict=True):
             proof = RecordProof(seq, tuple(read_hash_lines(path)), stated.checkpoint, body)
-            bundle.add(f"{PROOFS}{seq}.tlog-proof", proof.text())
+            bundle.add(proof_name(seq), proof.text())
 
 
 def _how_to(stated: Statement) -> str:

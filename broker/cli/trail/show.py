@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from broker.audit.bundle import verify_proof
 from broker.audit.note import VerifierKey
+from broker.audit.verify_proof import verify_proof
 from broker.cli.daemon import HERE, Daemon, Directory, quoted
 from broker.cli.output import AsJson, console, fail, plain, print_json, stop
 from broker.cli.records import print_whole

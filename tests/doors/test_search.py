@@ -131,4 +131,4 @@ def test_an_index_that_cannot_be_used_is_said_with_a_code_and_stops_no_call(serv
     assert (refusal.status, refusal.code) == (503, "index_unavailable")
     assert status["search_index"]["records"] == len(broker.records())
     assert status["trouble"] is None
-    assert broker.operators.get(PATH)["entries"][0]["call_id"] == released.call_id
+    assert broker.operators.get(PATH, resource="notes.notes")["entries"][0]["call_id"] == released.call_id

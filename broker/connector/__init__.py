@@ -16,11 +16,13 @@ from broker import errors
 from broker.egress import Limits, Response, Session
 
 __all__ = [
+    "Comparison",
     "Connector",
     "ConnectorDocument",
     "Emit",
     "Endpoints",
     "Response",
+    "Scope",
     "Session",
     "Tool",
     "ToolCall",
@@ -128,11 +130,34 @@ Emit = Callable[[int, int | None], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """One condition on the service's records: `Owner.Email = 'jane@example.com'`; `value` is a list for `in`."""
+
+    field: str
+    operator: Literal["=", "!=", "<", "<=", ">", ">=", "in"]
+    value: str | int | bool | list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What the decision narrows a call to. It must reach the service: what is outside is as if it were not there.
+
+    `fields` are all that may leave, None where no rule narrows what the tool declares; `records` is the most that one
+    call may return; `filters` must all be true of a record.
+    """
+
+    fields: frozenset[str] | None = None
+    records: int | None = None
+    filters: tuple[Comparison, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCall:
-    """One permitted call: arguments that match the tool's input schema, and where to tell progress."""
+    """One permitted call: arguments that match the tool's input schema, where to tell progress, and its scope."""
 
     arguments: Mapping[str, Any]
     emit: Emit
+    scope: Scope = Scope()
 
 
 Run = Callable[[ToolCall, Session], Awaitable[Any]]
@@ -146,7 +171,8 @@ class Tool:
 
     `output_schema` is what may leave: members that it does not declare are taken off the result. `run` is None for an
     action that exists so that policies can speak of it, but that the connector does not perform yet. `check` sees
-    arguments that match the schema, before the call has begun.
+    arguments that match the schema, before the call has begun. `filterable` are the fields by which `run` can narrow a
+    call to a scope's filters; a policy that filters by another is refused when it is loaded.
     """
 
     resource: str
@@ -158,6 +184,7 @@ class Tool:
     scopes: Sequence[str] = ()
     run: Run | None = None
     check: Check | None = None
+    filterable: frozenset[str] = frozenset()
 
 
 class NoSettings(BaseModel):

@@ -9,7 +9,7 @@ from broker.identity.fetch import BundleKeeper, BundleUrl
 from broker.identity.identify import Identifier, Proof
 from broker.identity.peer import Peer, described, socket_peer
 from broker.identity.registry import Agent, AgentDocument, Registry, TrustDomain, TrustDomainDocument
-from broker.identity.workload import SpiffeId, WorkloadIdentity
+from broker.identity.workload import OnBehalfOf, SpiffeId, WorkloadIdentity
 
 __all__ = [
     "Agent",
@@ -17,6 +17,7 @@ __all__ = [
     "BundleKeeper",
     "BundleUrl",
     "Identifier",
+    "OnBehalfOf",
     "Peer",
     "Proof",
     "Registry",

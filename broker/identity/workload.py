@@ -31,6 +31,19 @@ class SpiffeId:
 
 
 @dataclass(frozen=True, slots=True)
+class OnBehalfOf:
+    """The person or workload that delegated, as a verified token says it; never taken from an argument.
+
+    From a user's login, a token exchange (RFC 8693 §4.1 `act`) or an ID-JAG. `issuer` and `subject` together are who.
+    """
+
+    issuer: str
+    subject: str
+    method: Literal["oidc-login", "token-exchange", "id-jag"]
+    email: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class WorkloadIdentity:
     """A verified proof of which workload calls, and how it was proved.
 
@@ -47,3 +60,4 @@ class WorkloadIdentity:
     key_id: str | None = None
     token_id: str | None = None
     expires_at: float | None = None
+    on_behalf_of: OnBehalfOf | None = None

@@ -6,7 +6,7 @@ from typing import Any
 
 from broker.audit import Record, new_id, timestamp
 from broker.catalog import CatalogTool
-from broker.identity import Agent, WorkloadIdentity
+from broker.identity import Agent, OnBehalfOf, WorkloadIdentity
 from broker.pipeline.request import Origin
 from broker.policy import Decision
 
@@ -46,6 +46,7 @@ def requested(
             "team": agent.team if agent else None,
             "environment": agent.environment if agent else None,
             "deployment": agent.deployment if agent else None,
+            "on_behalf_of": _delegation(identity.on_behalf_of),
         },
         "action": action,
         "origin": {
@@ -108,6 +109,12 @@ def finished(call_id: str, outcome: Mapping[str, Any], credential: Record | None
 def short(text: str | None) -> str | None:
     """Bound what a caller may choose, and replace what has no encoding."""
     return None if text is None else text[:_LONGEST_TEXT].encode("utf-8", "replace").decode()
+
+
+def _delegation(delegated: OnBehalfOf | None) -> Record | None:
+    if delegated is None:
+        return None
+    return {"iss": delegated.issuer, "sub": delegated.subject, "method": delegated.method}
 
 
 def _trace(text: str | None) -> tuple[str | None, str | None]:

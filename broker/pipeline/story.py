@@ -29,7 +29,7 @@ from broker.errors import (
 )
 from broker.identity import Agent
 from broker.pipeline.payloads import Payloads
-from broker.pipeline.recorder import Recorder
+from broker.pipeline.recorder import Change, Recorder
 from broker.pipeline.records import action_of, decided, finished, requested, scope_text, short
 from broker.pipeline.request import Request
 from broker.policy import UNNARROWED, Decision
@@ -89,11 +89,25 @@ class Story:
             self._request.arguments, self.arguments, self._documents.broker.caps.argument_bytes
         )
         self._mark("decided")
+        for failed in decision.failed:
+            logger.warning(
+                "a rule cannot be evaluated",
+                extra={"call_id": self.call_id, "policy": failed.rule.policy, "place": failed.rule.place},
+            )
         return decision
 
-    async def begin(self) -> None:
-        """Make *requested* and *decided* durable; raise `AuditUnavailable` if they cannot be."""
-        self._begun = self._recorder.store.commits.submit(self._append_beginning)
+    async def begin(self, *holds: Change) -> None:
+        """Make *requested* and *decided* durable, in one commit with all that is held for the call.
+
+        Raises what a hold raises, and then nothing is held; `AuditUnavailable` if the beginning cannot be recorded.
+        """
+
+        def begin(transaction: Transaction) -> None:
+            for hold in holds:
+                hold(transaction)
+            self._append_beginning(transaction)
+
+        self._begun = self._recorder.store.commits.submit(begin)
         await self._begun.done
         self._mark("recorded")
 

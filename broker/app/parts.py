@@ -103,6 +103,6 @@ class Parts:
         """Return what keeps the broker from serving calls now, or None."""
         if self.pipeline.draining:
             return {"status": "draining"}
-        if self.store.commits.failing or self.recorder.hindrances:
+        if self.store.commits.failing or self.store.commits.stalled or self.recorder.hindrances:
             return {"status": "audit_unavailable"}
         return None

@@ -57,6 +57,10 @@ class CompiledRule:
         """Whether it may not apply to a request that it matches."""
         return self.when is not None or self.valid_from is not None or self.valid_until is not None
 
+    def places(self) -> tuple[Rule, ...]:
+        """Return what decisions name of it: its permit, its denial, or both."""
+        return (*((self.permit,) if self.actions else ()), *((self.deny,) if self.denied else ()))
+
     def matches(self, resource: str) -> bool:
         """Tell whether it speaks of a resource."""
         return covers(self.resource, resource)
@@ -66,18 +70,19 @@ class CompiledRule:
         time = request.context.time
         if (self.valid_from or self.valid_until) and time is None:
             return False
-        return self._is_valid(time) and (self.when is None or self.when.holds(request))
+        return self.is_valid(time) and (self.when is None or self.when.holds(request))
 
     def denies(self, request: AccessRequest) -> bool:
         """Tell whether its denial applies, as it does where the time is not known; raise `CannotEvaluate` likewise."""
-        return self._is_valid(request.context.time) and (self.when is None or self.when.holds(request))
+        return self.is_valid(request.context.time) and (self.when is None or self.when.holds(request))
 
     def scope(self, request: AccessRequest) -> Scope:
         """Return what the permit narrows the call to; raise `CannotEvaluate` if its filter cannot be bound."""
         filters: tuple[Comparison, ...] = self.filter.bound(request) if self.filter is not None else ()
         return Scope(self.fields, self.max_records, filters)
 
-    def _is_valid(self, time: datetime.datetime | None) -> bool:
+    def is_valid(self, time: datetime.datetime | None) -> bool:
+        """Tell whether a time is one at which it applies; where it is not known, it is."""
         if time is None:
             return True
         began = self.valid_from is None or self.valid_from <= time

@@ -30,7 +30,10 @@ LIST_INPUT = {
     },
     "additionalProperties": False,
 }
-LIST_OUTPUT = {"type": "object", "properties": {"notes": {"type": "array", "items": {"type": "object", "properties": NOTE}}}}
+LIST_OUTPUT = {
+    "type": "object",
+    "properties": {"notes": {"type": "array", "items": {"type": "object", "properties": NOTE}}},
+}
 FILTERABLE = frozenset({"id", "owner"})
 JANE, JOHN = "jane@example.com", "john@example.com"
 

@@ -13,7 +13,7 @@ from broker.policy.filter import Filter, parse_filter
 from broker.policy.replaying import UNKNOWN, UNKNOWN_EMAIL, replayed
 from broker.policy.request import AccessRequest, Context
 from broker.policy.rule import ApprovalPart, LimitsPart, ToolRule, covers
-from broker.policy.united import NO_POLICIES, NOTHING_OFFERED, AgentPolicies, Offered, WrittenTest
+from broker.policy.united import NO_POLICIES, NOTHING_OFFERED, AgentPolicies, Narrowing, Offered, WrittenTest
 
 __all__ = [
     "NOTHING_OFFERED",
@@ -37,6 +37,7 @@ __all__ = [
     "Filter",
     "Limit",
     "LimitsPart",
+    "Narrowing",
     "Obligations",
     "Offered",
     "PolicyTest",

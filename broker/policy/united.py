@@ -1,7 +1,7 @@
 """All policies of one workload, united: what decides its calls, and what may be listed to it."""
 
 import datetime
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -44,6 +44,33 @@ class _Entry:
     denies: tuple[CompiledRule, ...]
     observed: tuple[_Observed, ...]
     could: bool
+    narrowing: "Narrowing"
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowing:
+    """What permits leave of an action at most, all of them together: for telling an agent, not for deciding."""
+
+    fields: frozenset[str] | None = None
+    records: int | None = None
+    filtered: bool = False
+
+    @classmethod
+    def of(cls, permits: Sequence[CompiledRule]) -> "Narrowing":
+        """Return what some permits leave; nothing is narrowed that one of them leaves whole."""
+        fields = [one.fields for one in permits]
+        records = [one.max_records for one in permits]
+        return cls(
+            fields=None if None in fields else frozenset().union(*(one for one in fields if one is not None)),
+            records=None if None in records else max((one for one in records if one is not None), default=None),
+            filtered=all(one.filter is not None for one in permits),
+        )
+
+    def __bool__(self) -> bool:
+        return self.fields is not None or self.records is not None or self.filtered
+
+
+UNNARROWED_LIST = Narrowing()
 
 
 class AgentPolicies:
@@ -95,6 +122,10 @@ class AgentPolicies:
         """Return the rules that permit an action, the widest first, and those that deny it, if they apply."""
         entry = self._entry(resource, action)
         return entry.permits, entry.denies
+
+    def narrowing(self, resource: str, action: str) -> Narrowing:
+        """Return what the permits of an action leave of it at most."""
+        return self._entry(resource, action).narrowing
 
     @property
     def demands(self) -> tuple[str, ...]:
@@ -179,7 +210,11 @@ class AgentPolicies:
         )
         barred = any(not one.conditional for one in denies)
         return _Entry(
-            tuple(sorted(permits, key=lambda one: one.rank)), denies, observed, not barred and bool(permits or observed)
+            permits=tuple(sorted(permits, key=lambda one: one.rank)),
+            denies=denies,
+            observed=observed,
+            could=not barred and bool(permits or observed),
+            narrowing=Narrowing.of(permits) if permits and not observed else UNNARROWED_LIST,
         )
 
     def _lets_write(self, policy: str, action: str) -> bool:

@@ -3,6 +3,7 @@
 from broker.documents.asking import Ran, Tested, request_of, run_tests
 from broker.documents.check import load
 from broker.documents.comparing import Difference, compare
+from broker.documents.memory import Memory
 from broker.documents.models import API_VERSION, KINDS, BrokerDocument, CapsPart, schema
 from broker.documents.snapshot import Connection, FindConnector, Invalid, SinkSource, Snapshot
 from broker.documents.source import Problem
@@ -18,6 +19,7 @@ __all__ = [
     "Documents",
     "FindConnector",
     "Invalid",
+    "Memory",
     "Problem",
     "Ran",
     "SinkSource",

@@ -13,6 +13,7 @@ from broker.policy.filter import Filter, parse_filter
 from broker.policy.replaying import UNKNOWN, UNKNOWN_EMAIL, replayed
 from broker.policy.request import AccessRequest, Context
 from broker.policy.rule import ApprovalPart, LimitsPart, ToolRule, covers
+from broker.policy.shadows import shadows
 from broker.policy.united import NO_POLICIES, NOTHING_OFFERED, AgentPolicies, Narrowing, Offered, WrittenTest
 
 __all__ = [
@@ -50,4 +51,5 @@ __all__ = [
     "explain",
     "parse_filter",
     "replayed",
+    "shadows",
 ]

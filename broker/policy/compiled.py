@@ -13,7 +13,7 @@ from broker.policy.decision import Approval, Limit, Obligations, Rule
 from broker.policy.document import AgentPolicyDocument
 from broker.policy.filter import Filter, parse_filter
 from broker.policy.request import AccessRequest
-from broker.policy.rule import ApprovalPart, LimitsPart, ToolRule, covers
+from broker.policy.rule import ApprovalPart, ToolRule, covers
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,16 @@ class CompiledRule:
     def conditional(self) -> bool:
         """Whether it may not apply to a request that it matches."""
         return self.when is not None or self.valid_from is not None or self.valid_until is not None
+
+    @property
+    def bounds(self) -> tuple[Any, ...]:
+        """What a call under its permit is bound by, but for limits."""
+        return self.fields, self.max_records, self.filter, self.approval, self.obligations
+
+    @property
+    def narrows(self) -> bool:
+        """Whether its permit leaves less than the whole call."""
+        return any(one is not None for one in self.bounds[:-1]) or bool(self.obligations)
 
     def places(self) -> tuple[Rule, ...]:
         """Return what decisions name of it: its permit, its denial, or both."""
@@ -140,7 +150,9 @@ def _approval(part: ApprovalPart | None) -> Approval | None:
 
 
 def _limits(policy: WrittenPolicy, rule: ToolRule, permit: Rule) -> Iterable[Limit]:
-    part = rule.limits or LimitsPart.model_construct()
+    part = rule.limits
+    if part is None:
+        return
     what = json.dumps([policy.name, rule.resource, sorted(set(rule.actions)), rule.when])
     key = hashlib.sha256(what.encode()).hexdigest()[:32]
     if part.calls_per_minute is not None:

@@ -71,6 +71,14 @@ class Filter:
         """The fields of records that it compares."""
         return frozenset(term.field for term in self.terms)
 
+    @property
+    def parameters(self) -> bool:
+        """Whether it needs values that a call may not have."""
+        values = [
+            one for term in self.terms for one in (term.value if isinstance(term.value, tuple) else (term.value,))
+        ]
+        return any(isinstance(one, Parameter) for one in values)
+
     def bound(self, request: AccessRequest) -> tuple[Comparison, ...]:
         """Return the comparisons for one request; raise `CannotEvaluate` if it lacks the value of a parameter."""
         return tuple(Comparison(term.field, term.operator, _bound(term.value, request)) for term in self.terms)

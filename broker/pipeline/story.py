@@ -29,10 +29,10 @@ from broker.errors import (
 )
 from broker.identity import Agent
 from broker.pipeline.payloads import Payloads
-from broker.pipeline.recorder import Recorder
-from broker.pipeline.records import action_of, decided, finished, requested, short
+from broker.pipeline.recorder import Change, Recorder
+from broker.pipeline.records import action_of, decided, finished, requested, scope_text, short
 from broker.pipeline.request import Request
-from broker.policy import Decision
+from broker.policy import UNNARROWED, Decision
 from broker.redact import Released
 from broker.store import Pending, Transaction
 from broker.vault import Opened
@@ -89,11 +89,25 @@ class Story:
             self._request.arguments, self.arguments, self._documents.broker.caps.argument_bytes
         )
         self._mark("decided")
+        for failed in decision.failed:
+            logger.warning(
+                "a rule cannot be evaluated",
+                extra={"call_id": self.call_id, "policy": failed.rule.policy, "place": failed.rule.place},
+            )
         return decision
 
-    async def begin(self) -> None:
-        """Make *requested* and *decided* durable; raise `AuditUnavailable` if they cannot be."""
-        self._begun = self._recorder.store.commits.submit(self._append_beginning)
+    async def begin(self, *holds: Change) -> None:
+        """Make *requested* and *decided* durable, in one commit with all that is held for the call.
+
+        Raises what a hold raises, and then nothing is held; `AuditUnavailable` if the beginning cannot be recorded.
+        """
+
+        def begin(transaction: Transaction) -> None:
+            for hold in holds:
+                hold(transaction)
+            self._append_beginning(transaction)
+
+        self._begun = self._recorder.store.commits.submit(begin)
         await self._recorder.store.commits.durable(self._begun)
         self._mark("recorded")
 
@@ -179,10 +193,15 @@ class Story:
         )
         self._payloads.keep(transaction, self._payloads.of_arguments)
         if self._decision is not None:
-            record = decided(self.call_id, self._decision)
+            record = decided(self.call_id, self._decision, self._scope_digest())
             trail.append(transaction, record)
             if self._decision.effect == "permit":
                 trail.open_call(transaction, self.call_id, record["time"])
+
+    def _scope_digest(self) -> str | None:
+        if self._decision is None or self._decision.scope == UNNARROWED:
+            return None
+        return self._recorder.digest(scope_text(self._decision.scope))
 
     def _append_end(self, transaction: Transaction) -> None:
         if self._begun is None or not self._begun.applied:

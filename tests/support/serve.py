@@ -18,12 +18,12 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 
-from broker import redact
 from broker.app import Options, Serving, serve
 from broker.app.logs import set_up_logging
 from broker.connector import Connector
 from broker.connector.installed import find_connector
 from broker.errors import Refusal
+from broker.redact import leaving
 from broker.vault.matcher import SecretMatcher
 from tests.support.killing import kill_at
 from tests.support.notes import Notes
@@ -60,7 +60,7 @@ def main(given: Sequence[str] | None = None, tell: Callable[[dict[str, Any]], No
         trace.set_tracer_provider(provider)
     if arguments.matcher_off:
         patch.object(SecretMatcher, "hits", lambda *_: False).start()
-        patch.object(redact, "_IN_BYTES", re.compile(rb"(?!)")).start()
+        patch.object(leaving, "_IN_BYTES", re.compile(rb"(?!)")).start()
     options = Options(arguments.directory, development=True, find=find)
 
     def ready(serving: Serving) -> None:

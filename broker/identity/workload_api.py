@@ -157,27 +157,3 @@ def _with_authorities(bundle: TrustBundle, joined: bytes | None) -> TrustBundle:
         raise ValueError("a mandatory field with its default value")
     authorities = () if joined is None else tuple(map(load_certificate, split_certificates(joined)))
     return replace(bundle, authorities=authorities)
-
-
-def fetch_token(endpoint: Endpoint, audience: str, workload: str | None, seconds: float) -> str:
-    """Fetch a JWT-SVID of this process's own from the Workload API: the first, which is the default (§8).
-
-    Raises `OSError` if none can be had.
-    """
-    fetch = method("FetchJWTSVID", "JWTSVIDRequest", "JWTSVIDResponse")
-    library = grpc()
-    with library.insecure_channel(endpoint.target, options=_OPTIONS) as channel:
-        call = channel.unary_unary(
-            fetch.path,
-            request_serializer=fetch.request.SerializeToString,
-            response_deserializer=fetch.response.FromString,
-        )
-        request = fetch.request(audience=[audience], spiffe_id=workload or "")
-        try:
-            answer = call(request, metadata=SECURITY, timeout=seconds, wait_for_ready=True)
-        except library.RpcError as error:
-            raise OSError(0, f"the Workload API answers {error.code().name}") from None
-    for found in answer.svids:
-        if found.svid and (workload is None or found.spiffe_id == workload):
-            return str(found.svid)
-    raise OSError(0, "the Workload API has no JWT-SVID for this process")

@@ -70,7 +70,8 @@ def agent(mutual: ServedBroker, certificate_authority: CertificateAuthority, tmp
     """Connect to that one, with a certificate or without."""
 
     def agent(svid: Svid | None = None, token: str | None = None) -> Caller:
-        return over_tls(mutual.url, certificate_authority.certificate_file, svid, tmp_path, token)
+        files = svid.write(tmp_path, f"svid-{id(svid)}") if svid else None
+        return over_tls(mutual.url, certificate_authority.certificate_file, files, token)
 
     return agent
 
@@ -223,8 +224,8 @@ def test_a_rotation_reaches_open_connections_and_new_ones(
     new = Authority("prod")
 
     def caller(authority: Authority) -> Caller:
-        svid = authority.issue(ANALYST)
-        return over_tls(broker.url, certificate_authority.certificate_file, svid, tmp_path)
+        files = authority.issue(ANALYST).write(tmp_path, f"svid-{id(authority)}")
+        return over_tls(broker.url, certificate_authority.certificate_file, files)
 
     with caller(PROD) as old, caller(new) as renewed:
         assert old.read().code is None

@@ -115,12 +115,11 @@ def through_proxy(where: str, host: str, header: str | None = None) -> Caller:
     return Caller(connect, host, headers)
 
 
-def over_tls(url: str, authority_file: Path, svid: Svid | None, place: Path, token: str | None = None) -> Caller:
-    """Connect to the broker's own listener, with a certificate if there is one."""
+def over_tls(url: str, authority_file: Path, files: tuple[Path, Path] | None, token: str | None = None) -> Caller:
+    """Connect to the broker's own listener, with a certificate (its chain and its key) if there is one."""
     context = ssl.create_default_context(cafile=str(authority_file))
-    if svid is not None:
-        chain, key = svid.write(place, f"svid-{id(svid)}")
-        context.load_cert_chain(chain, key)
+    if files is not None:
+        context.load_cert_chain(*files)
     netloc = urlsplit(url).netloc
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     return Caller(lambda: http.client.HTTPSConnection(netloc, timeout=_PATIENCE, context=context), netloc, headers)

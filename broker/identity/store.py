@@ -57,12 +57,16 @@ class TrustStore:
         """Return the domain's bundle, however old; for reports."""
         return self._bundles.get(trust_domain)
 
+    def is_stale(self, trust_domain: str, now: float) -> bool:
+        """Tell whether the domain's bundle has become too old to trust."""
+        return now > self._stale_after.get(trust_domain, now)
+
     def bundle(self, trust_domain: str, now: float) -> TrustBundle:
         """Return the domain's bundle; raise `ProofUntrusted` if there is none or it has become too old to trust."""
         bundle = self._bundles.get(trust_domain)
         if bundle is None:
             raise ProofUntrusted(detail=f"no trust bundle for {trust_domain}")
-        if now > self._stale_after.get(trust_domain, now):
+        if self.is_stale(trust_domain, now):
             raise ProofUntrusted(detail=f"the trust bundle of {trust_domain} has not been renewed for too long")
         return bundle
 

@@ -7,6 +7,7 @@ bundle is trusted for `stale_after` seconds and then no longer.
 import asyncio
 import logging
 import time
+from asyncio import sleep
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -131,7 +132,7 @@ class _Stream:
                 logger.error("the Workload API refuses what it is asked", extra=extra)
                 return
             logger.warning("a stream of the Workload API ended; it is opened again", extra=extra)
-            await asyncio.sleep(self._retry)
+            await sleep(self._retry)
             self._retry = min(self._retry * 2, _LONGEST_RETRY)
 
     def _take(self, message: Any) -> None:

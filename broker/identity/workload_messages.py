@@ -40,7 +40,10 @@ class Method:
 
 def is_installed() -> bool:
     """Tell whether gRPC is there."""
-    return all(importlib.util.find_spec(name) is not None for name in ("grpc", "google.protobuf"))
+    try:
+        return all(importlib.util.find_spec(name) is not None for name in ("grpc", "google.protobuf"))
+    except ModuleNotFoundError:  # not even 'google' is there
+        return False
 
 
 def grpc(name: str = "grpc") -> Any:

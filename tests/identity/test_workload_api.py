@@ -128,13 +128,12 @@ async def test_ep_5_and_6_a_call_that_fails_is_made_again_after_a_while(
 ) -> None:
     """Workload Endpoint §6: with backoff, and never in a tight loop."""
     pauses: list[float] = []
-    sleep = asyncio.sleep
 
     async def noted(seconds: float) -> None:
         pauses.append(seconds)
-        await sleep(0)
+        await asyncio.sleep(0)
 
-    monkeypatch.setattr("broker.identity.workload_api.asyncio.sleep", noted)
+    monkeypatch.setattr("broker.identity.workload_api.sleep", noted)
     server.agent.failing += [code] * 6
 
     trusting.follow(server)

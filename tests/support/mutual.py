@@ -33,7 +33,7 @@ def forwarded(svid: Svid, **changes: str | None) -> str:
     chain = quote(svid.pem, safe="")
     leaf = quote(Svid(svid.certificates[:1], svid.key).pem, safe="")
     names = svid.certificates[0].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    (uri,) = names.get_values_for_type(x509.UniformResourceIdentifier)
+    uri = names.get_values_for_type(x509.UniformResourceIdentifier)[0]
     pairs = {
         "By": "spiffe://prod/proxy",
         "Cert": f'"{leaf}"',

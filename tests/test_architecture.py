@@ -40,6 +40,7 @@ ONLY_IN = {
     "cryptography": {"identity", "vault", "audit", "cli", "testing"},
     "ruamel": {"documents", "cli"},
     "jsonschema_rs": {"catalog"},
+    "cel": {"policy"},
 }
 
 

@@ -148,8 +148,18 @@ def _trust(snapshot: Snapshot) -> Iterator[Finding]:
     for name, source in snapshot.trust_sources.items():
         if source.bundle is not None and not source.bundle.keys and not source.bundle.authorities:
             yield Finding(f"trust {name}", "wrong", "its bundle has no usable key", "publish the current bundle")
+        elif source.workload_api is not None and not _listens(source.workload_api):
+            yield Finding(
+                f"trust {name}", "wrong", "there is no Workload API where it says", "start the SPIRE agent, or mend the path"
+            )
         elif snapshot.trust_domains[name].development:
             yield Finding(f"trust {name}", "warning", "is a development domain", "name your own for production")
+
+
+def _listens(endpoint: Endpoint) -> bool:
+    """Tell whether there is a socket; who listens on a port is not to be seen from here."""
+    kind, _, path = endpoint.target.partition(":")
+    return kind != "unix" or Path(path).is_socket()
 
 
 def _snapshots(snapshot: Snapshot) -> Iterator[Finding]:

@@ -167,6 +167,24 @@ def test_a_refused_certificate_names_no_workload_in_the_trail(
     assert not any("identity" in record for record in records)
 
 
+def test_a_stream_is_spoken_into_by_its_own_workload_alone(proxy: Callable[..., Caller]) -> None:
+    """lessons.md 5: a session id bound to no principal was anybody's; here it is issuer and subject's."""
+    stream = proxy().connect()
+    stream.request("GET", "/sse", headers={"Host": HOST, HEADER: forwarded(VICTIM)})
+    lines = stream.getresponse()
+    where = next(line for line in lines if line.startswith(b"data: ")).decode().removeprefix("data: ").strip()
+    message = b'{"jsonrpc": "2.0", "id": 1, "method": "ping"}'
+    own = {"Content-Type": "application/json"}
+
+    def post(svid: Svid) -> int:
+        return proxy(forwarded(svid)).send("POST", where, own, message)[0].status
+
+    assert post(PROD.issue(ANALYST)) == 202
+    assert post(PROD.issue("spiffe://prod/agent/other")) in {403, 404}
+    assert post(Authority("prod").issue(ANALYST)) == 401
+    stream.close()
+
+
 def test_a_tls_session_is_not_taken_up_again(own: Callable[..., Caller]) -> None:
     """X509-SVID §5.1: each connection shows its certificates anew; a resumed one would bring the leaf and no chain."""
     first = own(VICTIM).connect()

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,13 @@ CATALOGUE = {"EP": 8, "WA": 4, "XS": 5, "XV": 15, "XF": 3, "JV": 25, "JB": 8, "J
 IDS = [f"{group}-{number}" for group, count in CATALOGUE.items() for number in range(1, count + 1)]
 
 
+@cache
 def rows() -> dict[str, str]:
     """Return what the page says of each id."""
     return dict(re.findall(r"^\| ([A-Z]{2}-\d+) \| (.+) \|$", PAGE.read_text(), re.MULTILINE))
 
 
+@cache
 def functions(path: Path) -> set[str]:
     """Return the names of a file's tests."""
     found = ast.walk(ast.parse(path.read_text()))

@@ -18,7 +18,7 @@ from broker.cli.daemon import Daemon, ListenerUntrusted, agents_socket, operator
 from broker.cli.output import counted
 from broker.documents import Invalid, Snapshot, load
 from broker.errors import DaemonUnreachable, ListenerRefused, Refusal
-from broker.identity import SpiffeId
+from broker.identity import Endpoint, SpiffeId
 from broker.vault import read_key
 
 _SOON = 14 * 86400  # seconds before a certificate's end that are worth a warning
@@ -150,7 +150,10 @@ def _trust(snapshot: Snapshot) -> Iterator[Finding]:
             yield Finding(f"trust {name}", "wrong", "its bundle has no usable key", "publish the current bundle")
         elif source.workload_api is not None and not _listens(source.workload_api):
             yield Finding(
-                f"trust {name}", "wrong", "there is no Workload API where it says", "start the SPIRE agent, or mend the path"
+                f"trust {name}",
+                "wrong",
+                "there is no Workload API where it says",
+                "start the SPIRE agent, or mend the path",
             )
         elif snapshot.trust_domains[name].development:
             yield Finding(f"trust {name}", "warning", "is a development domain", "name your own for production")

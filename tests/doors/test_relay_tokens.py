@@ -78,12 +78,14 @@ def test_jf_1_and_wa_3_the_default_token_is_fetched_for_each_call(
     assert {call.peer.uid for call in api.agent.calls if call.peer} == {os.getuid()}
 
 
+@pytest.mark.slow
 def test_jf_3_the_workload_that_was_named_is_asked_for(broker: ServedBroker, api: WorkloadApiServer, ask: Ask) -> None:
     """Workload API §6.2.1: `spiffe_id`, where one process has several identities."""
     assert caller(broker, ask("--agent", ANALYST)) == (ANALYST, "jwt-svid")
     assert api.agent.calls[0].request.spiffe_id == ANALYST
 
 
+@pytest.mark.slow
 def test_jf_4_a_process_that_is_denied_shows_no_older_token(api: WorkloadApiServer, ask: Ask) -> None:
     """Workload API §6.2.1: PermissionDenied is an answer; what was fetched before is not shown again."""
     assert "result" in ask()
@@ -95,6 +97,7 @@ def test_jf_4_a_process_that_is_denied_shows_no_older_token(api: WorkloadApiServ
     assert "PERMISSION_DENIED" in refused["error"]["message"]
 
 
+@pytest.mark.slow
 def test_a_process_of_another_user_gets_no_token(api: WorkloadApiServer, ask: Ask) -> None:
     """Workload Endpoint §3: the kernel says who asks; no user of that number runs this test."""
     api.agent.tokens = {os.getuid() + 1: api.agent.tokens[os.getuid()]}
@@ -102,6 +105,7 @@ def test_a_process_of_another_user_gets_no_token(api: WorkloadApiServer, ask: As
     assert ask()["error"]["data"] == {"code": "proof_missing"}
 
 
+@pytest.mark.slow
 def test_a_token_for_somebody_else_is_refused_and_the_process_is_not_asked_instead(
     api: WorkloadApiServer, broker: ServedBroker, ask: Ask
 ) -> None:
@@ -115,7 +119,7 @@ def test_a_token_for_somebody_else_is_refused_and_the_process_is_not_asked_inste
     ("options", "words"),
     [
         ((), "needs a Workload API"),
-        (("--workload-api", "unix:relative.sock"), "unix:///an/absolute/path"),
+        pytest.param(("--workload-api", "unix:relative.sock"), "unix:///an/absolute/path", marks=pytest.mark.slow),
         (("--workload-api", "unix:///x", "--token-file", "t"), "two proofs"),
         (("--workload-api", "unix:///x", "--agent", "analyst"), "SPIFFE ID"),
     ],

@@ -15,7 +15,7 @@ import pytest
 from broker.errors import ListenerRefused
 from broker.testing.certificates import CertificateAuthority
 from tests.support.broker import ServedBroker, until
-from tests.support.documents import ANALYST, AUDIENCE, OTHER, write_documents
+from tests.support.documents import ANALYST, AUDIENCE, HEAD, OTHER, write_documents
 from tests.support.low_x509 import Authority, Svid
 from tests.support.mutual import Caller, forwarded, over_tls, through_proxy, trust
 from tests.support.notes import Notes, NotesService
@@ -144,6 +144,24 @@ def test_a_uri_without_a_certificate_is_taken_only_where_the_documents_say_so(
     answer = by_proxy(trusting, f"URI={OTHER}").read()
     assert trusting.story(answer.call_id)["requested"]["identity"]["method"] == "x509-svid"
     assert by_proxy(trusting, "URI=spiffe://unknown.example/x").ask("tools/list").code == "proof_untrusted"
+
+
+def test_a_policy_may_refuse_what_only_a_proxy_has_seen(start: Start) -> None:
+    """Issue 4, Policy: assurance is part of a decision; a verified chain is `attested`, a proxy's word `proxied`."""
+    broker = start(proxy={"socket": "run/proxy.sock", "user": ME, "uri_alone": True})
+    broker.written.put(
+        "partner-policy.yaml",
+        f"{HEAD}kind: AgentPolicy\nmetadata: {{name: partner}}\nspec:\n  identity: {{workload: '{PARTNER}'}}\n"
+        "  require: {assurance: [attested]}\n  tools: [{resource: notes.notes, actions: [read]}]\n",
+    )
+    until(lambda: PARTNER in broker.parts.documents.current.policies)
+
+    verified = by_proxy(broker, forwarded(PARTNERS.issue(PARTNER))).read()
+    vouched = by_proxy(broker, f"URI={PARTNER}").read()
+
+    assert (verified.code, vouched.code) == (None, "access_denied")
+    kinds = [broker.story(answer.call_id)["requested"]["identity"]["assurance"] for answer in (verified, vouched)]
+    assert kinds == ["attested", "proxied"]
 
 
 def test_the_proxys_listener_may_be_a_loopback_address(start: Start) -> None:

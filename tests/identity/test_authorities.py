@@ -35,7 +35,7 @@ DER = [one.certificate.public_bytes(Encoding.DER) for one in (FIRST, SECOND)]
         {"x5c": [FIRST.entry["x5c"][0].replace("+", "-").replace("/", "_") + "-"]},
         {"x5c": [FIRST.entry["x5c"][0] + "\n"]},
     ],
-    ids=str,
+    ids=range(13),  # the authorities are new each time
 )
 def test_an_entry_that_is_no_authority_is_left_out_and_the_rest_stays(bad: dict[str, Any]) -> None:
     """X509-SVID §6.2 and Bundle §4.2: one bad entry discards neither authorities nor keys."""
@@ -61,7 +61,9 @@ def test_certificates_one_behind_the_other_are_split() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [DER[0][:-1], DER[0] + b"\0", b"0", b"\x30\x80", b"\x30\x85\1\1\1\1\1", b"\x31\0", b"\x30\x82\1"]
+    "bad",
+    [DER[0][:-1], DER[0] + b"\0", b"0", b"\x30\x80", b"\x30\x85\1\1\1\1\1", b"\x31\0", b"\x30\x82\1"],
+    ids=range(7),
 )
 def test_what_does_not_end_where_it_says_is_refused(bad: bytes) -> None:
     """X.690 §8.1.3: definite lengths, and nothing between certificates."""

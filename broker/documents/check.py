@@ -4,6 +4,7 @@ from pathlib import Path
 
 from broker.connector.installed import find_connector
 from broker.documents.agents import Operators, check_operators, check_registry
+from broker.documents.certificates import check_certificates
 from broker.documents.connections import check_connections
 from broker.documents.files import SetFiles, set_digest
 from broker.documents.findings import Findings
@@ -42,6 +43,8 @@ def load(
     # 2. Who calls, and who is asked: trust domains, operators, agents.
     domains, sources = check_trust(findings)
     operators = check_operators(findings, broker) if broker else {}
+    if broker is not None:
+        check_certificates(findings, broker, domains)
     registry = check_registry(findings, domains, {**operators, **(operators_in_force or {})})
 
     # 3. What there is to call, and who may.

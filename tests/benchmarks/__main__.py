@@ -28,6 +28,7 @@ from broker.cli.init import DEVELOPMENT_KEY, write_starter
 from broker.testing.certificates import CertificateAuthority
 from broker.testing.trust_domain import DevelopmentTrustDomain
 from tests.benchmarks.evidence import appends, growth
+from tests.benchmarks.identities import identities
 from tests.benchmarks.load import Measured, measure_direct, measure_mcp, measure_simple_salesforce
 from tests.benchmarks.policies import deciding, reloading
 
@@ -97,6 +98,8 @@ def main() -> None:
             figures["deciding"] = deciding()
             status.update(f"reloading {arguments.documents} documents")
             figures["reloading"] = reloading(Path(place) / "reloading", arguments.documents)
+            status.update("who calls")
+            figures["identities"] = identities()
             status.update("the trail alone")
             figures["appends"] = appends(Path(place), arguments.calls * 5)
             sizes = [int(size) for size in arguments.records.split(",")]
@@ -259,6 +262,13 @@ def _print(figures: dict[str, Any]) -> None:
     console.print(f"one call inside the broker, ms from its start: {steps}")
     console.print(
         f"memory after load: {figures['memory_mb']} MB; first call {figures['first_call_seconds']} s after start"
+    )
+    console.print(
+        "verifying who calls, µs: "
+        + ", ".join(
+            f"{name} {cost['new_us']:,.0f} (again {cost['remembered_us']:.1f})"
+            for name, cost in figures["identities"].items()
+        )
     )
     _print_evidence(console, figures)
     _print_policies(console, figures)

@@ -16,6 +16,7 @@ from typing import Any
 
 import anyio
 
+from broker.app.process import settle_garbage
 from broker.policy import AccessRequest, AgentPolicies, AgentPolicyDocument, WrittenPolicy
 from tests.support.broker import Line, open_line
 from tests.support.documents import ANALYST, HEAD, Written, write_documents
@@ -111,6 +112,7 @@ def _many(agents: int, description: str) -> Iterator[tuple[str, str]]:
 async def _reloading(written: Written, documents: int) -> dict[str, Any]:
     began = time.perf_counter()
     async with open_line(written, Notes()) as line:
+        settle_garbage()  # as the daemon does
         found: dict[str, Any] = {"documents": documents, "first_load_seconds": time.perf_counter() - began}
         found["quiet"] = await _calling(line, asyncio.sleep(3))
         for kind in ("all_read_anew", "one_changed"):  # this broker has not read them before, so it remembers none

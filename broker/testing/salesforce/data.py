@@ -23,7 +23,8 @@ from broker.testing.salesforce.objects import (
     RATINGS,
     STAGES,
 )
-from broker.testing.salesforce.org import USER_IDS, Org
+from broker.testing.salesforce.org import Org
+from broker.testing.salesforce.users import USER_IDS
 
 ACCOUNTS: Final = 120
 CONTACTS: Final = 200

@@ -14,13 +14,10 @@ from broker.testing.salesforce.errors import ServiceError, no_such_record_key, r
 from broker.testing.salesforce.ids import parse_id, record_id
 from broker.testing.salesforce.objects import CASE, CONTACT, OBJECTS, OPPORTUNITY, STAGES
 from broker.testing.salesforce.schema import NUMBER_TYPES, TEXT_TYPES, Field, SObject
+from broker.testing.salesforce.users import FIRST_NUMBER, NUMBER_STEP, USER_IDS
 
 Record = dict[str, Any]
 
-FIRST_NUMBER: Final = 4_000_000_000  # so that seeded Ids have capitals to encode
-NUMBER_STEP: Final = 1_000_003
-USER_IDS: Final = tuple(record_id("005", FIRST_NUMBER + NUMBER_STEP * place) for place in range(3))
-ORGANIZATION_ID: Final = record_id("00D", FIRST_NUMBER)
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _JSON_KINDS: Final = MappingProxyType(
     {bool: "BOOLEAN", int: "NUMBER_INT", float: "NUMBER_FLOAT", str: "STRING", list: "ARRAY", dict: "OBJECT"},

@@ -76,6 +76,7 @@ class Doors:
             lambda: status(parts),
             parts.indexer,
             parts.history,
+            parts.pipeline.usages,
         )
         self._servers = (
             (HttpServer(app, tls=tls), http),

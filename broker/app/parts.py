@@ -7,7 +7,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from broker.app.options import Options
-from broker.budget import CallSlots
+from broker.budget import CallLimits, CallSlots
 from broker.documents import Documents, Snapshot
 from broker.doors.entrance import Entrance, RefusedAuthentications
 from broker.doors.mcp import McpServer
@@ -51,7 +51,7 @@ class Parts:
         self.heads = Heads(store, signing, recorder, sinks, broker.trail.checkpoint_seconds)
         caps = broker.caps
         self.slots = CallSlots(caps.calls_at_once, caps.calls_at_once_per_agent)
-        self.pipeline = Pipeline(documents, recorder, self.slots, vault, self.egress)
+        self.pipeline = Pipeline(documents, recorder, self.slots, CallLimits(store), vault, self.egress)
         self.refused = RefusedAuthentications(recorder.note)
         self.indexer = Indexer(store)
         identifier = Identifier(
@@ -103,6 +103,6 @@ class Parts:
         """Return what keeps the broker from serving calls now, or None."""
         if self.pipeline.draining:
             return {"status": "draining"}
-        if self.store.commits.failing or self.recorder.hindrances:
+        if self.store.commits.failing or self.store.commits.stalled or self.recorder.hindrances:
             return {"status": "audit_unavailable"}
         return None

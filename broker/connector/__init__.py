@@ -161,12 +161,14 @@ class Scope:
 class Touch:
     """What a call does to a resource of the same connector beside its own: decided by itself, as a call of its own.
 
-    `fields` are those that the call selects, compares, orders by or writes there.
+    `fields` are all that the call selects, compares, orders by or writes there: a call is refused by the first of them
+    that no policy permits or that one masks. `arguments` are what the resource's own tool would have been given.
     """
 
     resource: str
     action: str
-    fields: frozenset[str] = frozenset()
+    fields: frozenset[str]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Cursors(Protocol):
@@ -205,10 +207,14 @@ class ToolCall:
     arguments: Mapping[str, Any]
     emit: Emit
     scope: Scope = Scope()
-    touched: Mapping[tuple[str, str], Scope] = field(default_factory=dict)
+    touched: Sequence[Scope] = ()
     key: str = ""
     cursors: Cursors = field(default_factory=NoCursors)
     most_bytes: int | None = None
+
+    def scope_of(self, touch: int) -> Scope:
+        """Return the scope of a touch by its number; of what nobody has decided, one without any field."""
+        return self.touched[touch] if touch < len(self.touched) else Scope(frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,8 +239,10 @@ class Tool:
     `output_schema` is what may leave: members that it does not declare are taken off the result. `run` is None for an
     action that exists so that policies can speak of it, but that the connector does not perform yet. `check` sees
     arguments that match the schema, before the call has begun. `filterable` are the fields by which `run` can narrow a
-    call to a scope's filters; a policy that filters by another is refused when it is loaded. What `touches` names is
-    decided with the call, and the first that no policy permits refuses it.
+    call to a scope's filters; a policy that filters by another is refused when it is loaded. `records` is the member of
+    the result that holds the record or the list of records, "" where the result itself is the record; a policy that
+    narrows what may leave of a tool that names none is refused when it is loaded. What `touches` names is decided with
+    the call, and the first that no policy permits refuses it.
     """
 
     resource: str
@@ -247,6 +255,7 @@ class Tool:
     run: Run | None = None
     check: Check | None = None
     filterable: frozenset[str] = frozenset()
+    records: str | None = None
     touches: Touches | None = None
 
 

@@ -87,3 +87,13 @@ def history(database: Any) -> None:
         not_null={"digest", "files"},
     )
     database["document_sets"].create_index(["digest"], index_name="sets_by_digest")
+
+
+@MIGRATIONS()
+def limits(database: Any) -> None:
+    """Make room for how many calls each limit of a policy has counted."""
+    database["limit_counts"].create(
+        {"workload": str, "key": str, "per": str, "start": int, "calls": int},
+        pk=("workload", "key", "per"),
+        not_null={"start", "calls"},
+    )

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.connector import Session, ToolCall, Touch, errors
-from connectors.salesforce.composite import NOTHING
 from connectors.salesforce.pages import fitting, limit_of
 from connectors.salesforce.scope import Narrowed
 from connectors.salesforce.search import sized
@@ -30,20 +29,23 @@ class Across:
 
     def touches(self, arguments: Mapping[str, Any]) -> list[Touch]:
         """Name the search of each resource."""
-        fields = frozenset(arguments.get("fields", ()))
+        wanted = {resource: self._wanted(resource, arguments) for resource in arguments["resources"]}
+        limit = limit_of(arguments)
         return [
-            Touch(resource, "search", fields & self.objects[resource].fields.keys())
-            for resource in arguments["resources"]
+            Touch(resource, "search", frozenset(fields), {"fields": fields, "limit": limit})
+            for resource, fields in wanted.items()
         ]
 
     async def find(self, call: ToolCall, session: Session) -> Any:
         """Search, and answer what each resource has of it."""
         limit = limit_of(call.arguments)
         scopes = {
-            resource: self.objects[resource].narrowed(call.touched.get((resource, "search"), NOTHING))
-            for resource in call.arguments["resources"]
+            resource: self.objects[resource].narrowed(call.scope_of(number))
+            for number, resource in enumerate(call.arguments["resources"])
         }
-        wanted = {resource: self._wanted(resource, scope, call.arguments) for resource, scope in scopes.items()}
+        wanted = {resource: self._wanted(resource, call.arguments) for resource in scopes}
+        for resource, scope in scopes.items():
+            scope.allow(wanted[resource])
         returning = [self._returning(one, scope, wanted[one], scope.limit(limit)) for one, scope in scopes.items()]
         sosl = sized(f"FIND {{{_escaped(call.arguments['text'])}}} IN ALL FIELDS RETURNING {', '.join(returning)}")
         answer = await ask(session, self.version, lambda salesforce: salesforce.search(sosl))
@@ -55,18 +57,11 @@ class Across:
         if not any(len(word) > 1 and word.lower() not in _WORDS for word in words):
             raise errors.InvalidArguments("The text needs a word of two letters or more.")
         known = {name for resource in arguments["resources"] for name in self.objects[resource].fields}
-        if unknown := [name for name in arguments.get("fields", ()) if name not in known]:
+        if unknown := [name for name in arguments["fields"] if name not in known]:
             raise errors.InvalidArguments(f"None of these resources has a field {unknown[0]}.")
 
-    def _wanted(self, resource: str, scope: Narrowed, arguments: Mapping[str, Any]) -> list[str]:
-        names = arguments.get("fields")
-        if names is None:
-            return [name for name in ("Id", "Name", "Subject", "Email", "Title") if name in scope.fields] or list(
-                scope.fields
-            )
-        mine = [name for name in names if name in self.objects[resource].fields]
-        scope.allow(mine)
-        return mine
+    def _wanted(self, resource: str, arguments: Mapping[str, Any]) -> list[str]:
+        return [name for name in arguments["fields"] if name in self.objects[resource].fields]
 
     def _returning(self, resource: str, scope: Narrowed, names: list[str], limit: int) -> str:
         conditions = f" WHERE {' AND '.join(scope.conditions)}" if scope.conditions else ""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from broker.connector import Scope, Session, ToolCall, Touch, errors
+from broker.connector import Session, ToolCall, Touch, errors
 from connectors.salesforce.service import ask, refuse
 from connectors.salesforce.snapshot import SnapshotField
 from connectors.salesforce.values import check_values
@@ -35,7 +35,12 @@ class Composite:
     def touches(self, arguments: Mapping[str, Any]) -> list[Touch]:
         """Name every write by itself: each needs the permission that it would need alone."""
         return [
-            Touch(one["resource"], one["operation"], frozenset({*one.get("values", ()), *_given(one, "field")}))
+            Touch(
+                one["resource"],
+                one["operation"],
+                frozenset({*one.get("values", ()), *_given(one, "field")}),
+                {name: value for name, value in one.items() if name not in {"operation", "resource", "name"}},
+            )
             for one in arguments["operations"]
         ]
 
@@ -84,7 +89,7 @@ class Composite:
         self, call: ToolCall, session: Session, number: int, one: Mapping[str, Any], written: dict[str, str]
     ) -> Prepared:
         writer, operation = self.writers[one["resource"]], one["operation"]
-        scope = writer.of.narrowed(call.touched.get((one["resource"], operation), NOTHING))
+        scope = writer.of.narrowed(call.scope_of(number))
         if "values" in one:
             one = {**one, "values": {name: _known(value, written) for name, value in one["values"].items()}}
         match operation:
@@ -133,10 +138,6 @@ class Composite:
             number: _result(one, operations[number], response)
             for (number, one), response in zip(sent, said, strict=True)
         }
-
-
-NOTHING = Scope(fields=frozenset())
-"""The scope of what nobody has decided."""
 
 
 def _result(one: Prepared, operation: Mapping[str, Any], response: Any) -> dict[str, Any]:

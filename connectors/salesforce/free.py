@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.connector import Session, ToolCall, Touch, errors
-from connectors.salesforce.composite import NOTHING
 from connectors.salesforce.pages import GREATEST_OFFSET, Place, fitting, limit_of, page_of
 from connectors.salesforce.scope import Narrowed
 from connectors.salesforce.search import sized
@@ -33,8 +32,12 @@ class FreeQuery:
     def touches(self, arguments: Mapping[str, Any]) -> list[Touch]:
         """Name the search of every object that the query touches, with all the fields that it names."""
         query = self._bound(arguments["soql"])
+        limit = limit_of(arguments)
         return [
-            Touch(self._resource(name).resource, "search", frozenset(fields)) for name, fields in query.touched.items()
+            Touch(
+                self._resource(name).resource, "search", frozenset(fields), {"fields": sorted(fields), "limit": limit}
+            )
+            for name, fields in query.touched.items()
         ]
 
     def check(self, arguments: Mapping[str, Any]) -> None:
@@ -44,7 +47,9 @@ class FreeQuery:
     async def run(self, call: ToolCall, session: Session) -> Any:
         """Answer a page of the query, or its count."""
         query = self._bound(call.arguments["soql"])
-        scopes = {name: self._scope(name, call) for name in query.touched}
+        scopes = {
+            name: self._resource(name).narrowed(call.scope_of(number)) for number, name in enumerate(query.touched)
+        }
         for name in query.looked_up:
             if scopes[name].conditions:
                 raise errors.AccessDenied(
@@ -94,10 +99,6 @@ class FreeQuery:
         if found is None:
             raise errors.AccessDenied(f"The agent's policies do not permit 'search' on {name}.")
         return found
-
-    def _scope(self, name: str, call: ToolCall) -> Narrowed:
-        one = self._resource(name)
-        return one.narrowed(call.touched.get((one.resource, "search"), NOTHING))
 
 
 def _row(query: BoundQuery, scopes: Mapping[str, Narrowed], record: Any) -> dict[str, Any]:

@@ -172,7 +172,7 @@ def across(resources: Sequence[str]) -> Schema:
         "fields": {**some_fields(known=False), "description": "Which fields to return, where an object has them."},
         "limit": {**limit(200), "description": f"For each resource; {DEFAULT_RECORDS} if left out."},
     }
-    return closed(properties, required=["text", "resources"])
+    return closed(properties, required=["text", "resources", "fields"])
 
 
 def free() -> Schema:

@@ -43,6 +43,8 @@ _BY_STATUS: dict[int, type[errors.Refusal]] = {
     412: errors.UpstreamChanged,
     429: errors.UpstreamBusy,
 }
+_LOOK_AGAIN = 60  # seconds; the limit is of the last 24 hours, so that there may be room at any moment
+_LIMIT_REACHED = f"Salesforce's limit of API requests is reached; try again in {_LOOK_AGAIN} seconds."
 _IN_OUR_WORDS = {
     "QUERY_TIMEOUT": "Salesforce gave the search up after too long; make it narrower.",
     "INVALID_FIELD": "Salesforce does not show this account a field that was asked for; ask for fewer of them.",
@@ -197,7 +199,7 @@ def refuse(status: int, content: Any) -> NoReturn:
     code = str(first.get("errorCode", ""))
     detail = f"HTTP {status} {code}" if _ERROR_CODE.fullmatch(code) else f"HTTP {status}"
     if code == "REQUEST_LIMIT_EXCEEDED":  # with status 403, though nothing is forbidden
-        raise errors.UpstreamBusy(detail=detail) from None
+        raise errors.UpstreamBusy(_LIMIT_REACHED, detail=detail, retry_after=_LOOK_AGAIN) from None
     if code in _IN_OUR_WORDS:
         raise errors.UpstreamRejected(_IN_OUR_WORDS[code], detail=detail) from None
     other = (

@@ -19,6 +19,8 @@ READING = ("read", "search", "describe", "related", "export")
 WRITING = ("create", "update", "upsert", "delete")
 WHOLE = {"search": "find", "query": "run", "composite": "write"}
 """The resources that are no object, and what can be done with each."""
+_NO_RECORD = "record"
+"""For tools that narrow what they do by themselves, and whose result has no such member: no record leaves."""
 _KEY_LENGTH = 64  # characters of an idempotency key
 
 
@@ -79,6 +81,7 @@ def _object_tools(of: SObject, objects: Mapping[str, SObject]) -> Iterator[Tool]
         reads_only=True,
         run=of.read,
         filterable=by,
+        records="record",
     )
     yield Tool(
         of.resource,
@@ -91,6 +94,7 @@ def _object_tools(of: SObject, objects: Mapping[str, SObject]) -> Iterator[Tool]
         run=of.search,
         check=of.check_search,
         filterable=by,
+        records="records",
     )
     yield Tool(
         of.resource,
@@ -102,6 +106,7 @@ def _object_tools(of: SObject, objects: Mapping[str, SObject]) -> Iterator[Tool]
         reads_only=True,
         run=of.describe,
         filterable=by,
+        records=_NO_RECORD,
     )
     yield from _listing_tools(of, objects)
     yield from _writing_tools(Writer(of))
@@ -120,6 +125,7 @@ def _listing_tools(of: SObject, objects: Mapping[str, SObject]) -> Iterator[Tool
         run=export.export,
         check=export.check,
         filterable=by,
+        records="records",
     )
     children = _children(of, objects)
     if not children:
@@ -170,6 +176,7 @@ def _writing_tools(writer: Writer) -> Iterator[Tool]:
             run=writer.create,
             check=writer.check_create,
             filterable=by,
+            records=_NO_RECORD,
         )
     else:
         yield _not_built(of.resource, "create", label)
@@ -184,6 +191,7 @@ def _writing_tools(writer: Writer) -> Iterator[Tool]:
             run=writer.update,
             check=writer.check_update,
             filterable=by,
+            records=_NO_RECORD,
         )
     else:
         yield _not_built(of.resource, "update", label)
@@ -198,6 +206,7 @@ def _writing_tools(writer: Writer) -> Iterator[Tool]:
             run=writer.upsert,
             check=writer.check_upsert,
             filterable=by,
+            records=_NO_RECORD,
         )
     else:
         yield _not_built(of.resource, "upsert", label)
@@ -212,6 +221,7 @@ def _writing_tools(writer: Writer) -> Iterator[Tool]:
             run=writer.delete,
             check=writer.check_delete,
             filterable=by,
+            records=_NO_RECORD,
         )
     else:
         yield _not_built(of.resource, "delete", label)

@@ -109,7 +109,7 @@ class Org:
         assert tool.tool.run is not None
         run, touches = tool.tool.run, tool.tool.touches
         touched = [] if touches is None else touches(arguments)
-        scopes = {(one.resource, one.action): self.touched.get((one.resource, one.action), Scope()) for one in touched}
+        scopes = [self.touched.get((one.resource, one.action), Scope()) for one in touched]
         cursors = self.cursors.of(self.agent, name)
         call = ToolCall(arguments, self._emit, self.scope, scopes, self.key, cursors, self.most_bytes)
         self.progress = []
@@ -126,7 +126,7 @@ class Org:
         async def emit(_done: int, _total: int | None) -> None:
             told.set()
 
-        call = ToolCall(arguments, emit, self.scope, {}, self.key, self.cursors.of(self.agent, name))
+        call = ToolCall(arguments, emit, self.scope, (), self.key, self.cursors.of(self.agent, name))
         assert tool.run is not None
         run = tool.run
 

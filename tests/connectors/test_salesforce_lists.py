@@ -320,7 +320,7 @@ def test_a_search_across_is_within_every_scope(org: Any) -> None:
         ("contacts", "search"): Scope(fields=frozenset({"Id", "LastName"}), records=1),
     }
 
-    found = org.call("search_find", text="o'brien", resources=["accounts", "contacts"])
+    found = org.call("search_find", text="o'brien", resources=["accounts", "contacts"], fields=["Id", "LastName"])
 
     assert [one["resource"] for one in found["results"]].count("contacts") == 1
     assert all(one["record"].keys() <= {"Id", "LastName"} for one in found["results"] if one["resource"] == "contacts")
@@ -332,7 +332,7 @@ def test_a_search_across_is_within_every_scope(org: Any) -> None:
 )
 def test_words_of_a_search_are_only_words(org: Any, text: str) -> None:
     """Every sign that SOSL knows is escaped."""
-    found = org.call("search_find", text=text, resources=["accounts"])
+    found = org.call("search_find", text=text, resources=["accounts"], fields=["Id"])
 
     assert all(one["resource"] == "accounts" for one in found["results"])
 
@@ -341,7 +341,7 @@ def test_words_of_a_search_are_only_words(org: Any, text: str) -> None:
 def test_a_search_for_nothing_is_refused(org: Any, text: str) -> None:
     """The index knows words of two letters or more."""
     with pytest.raises(InvalidArguments):
-        org.call("search_find", text=text, resources=["accounts"])
+        org.call("search_find", text=text, resources=["accounts"], fields=["Id"])
 
 
 # --- Exports ---------------------------------------------------------------------------------------------------------

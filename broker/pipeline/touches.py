@@ -41,7 +41,7 @@ def decide(policies: AgentPolicies, access: AccessRequest, tool: CatalogTool) ->
         if one.effect != "permit":
             return Decided(one, part)
         if (refusal := _beyond(one, touch, resource)) is not None:
-            return Decided(replace(one, effect="deny", reason="no_rule_permits"), part, refusal=refusal)
+            return Decided(replace(one, effect="deny", reason="no_rule_permits", rules=()), part, refusal=refusal)
         scopes.append(one.scope)
         decision = _both(decision, one)
     return Decided(decision, access, tuple(scopes))

@@ -8,7 +8,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -59,6 +59,7 @@ class Composite:
         operations: Sequence[Mapping[str, Any]] = call.arguments["operations"]
         written: dict[str, str] = {}  # what a repeated create had made, by the name it is referred to
         prepared = [await self._prepare(call, session, number, one, written) for number, one in enumerate(operations)]
+        prepared = _unconditional_after_the_first(prepared)
         sent = [(number, one) for number, one in enumerate(prepared) if not one.done]
         answers = await self._send(call, session, operations, sent) if sent else {}
         return {
@@ -138,6 +139,16 @@ class Composite:
             number: _result(one, operations[number], response)
             for (number, one), response in zip(sent, said, strict=True)
         }
+
+
+def _unconditional_after_the_first(prepared: list[Prepared]) -> list[Prepared]:
+    """Leave the condition off a second write of the same record: the first one changes it."""
+    seen: set[str | None] = set()
+    kept = []
+    for one in prepared:
+        kept.append(replace(one, headers={}) if one.record_id in seen else one)
+        seen |= {one.record_id} - {None}
+    return kept
 
 
 def _result(one: Prepared, operation: Mapping[str, Any], response: Any) -> dict[str, Any]:

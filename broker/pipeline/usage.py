@@ -50,10 +50,16 @@ class Usages:
 
         def expired(response: Response) -> bool:
             if (said := usage(response)) is not None:
-                self._noted[connection.name] = Noted(said, self._clock())
+                self._note(connection.name, said)
             return connection.connector.expired(response)
 
         return expired
+
+    def _note(self, name: str, said: Usage) -> None:
+        before = self._noted.get(name)
+        if before is not None and said.used >= said.most:  # a refusal says that it is used up, and not how much it was
+            said = Usage(max(said.most, before.usage.most), max(said.most, before.usage.most))
+        self._noted[name] = Noted(said, self._clock())
 
 
 def busy(seconds: float) -> UpstreamBusy:

@@ -15,9 +15,10 @@ from broker.app.http import HttpServer
 from broker.app.listeners import http_socket, tls_context, unix_socket
 from broker.app.parts import Parts
 from broker.app.status import status
+from broker.control import Barred
 from broker.documents import Snapshot
 from broker.doors.admin import Operators, operators_app
-from broker.doors.mcp import AgentsSocket, Barred, OpenStreams, Sessions, SseDoor, agents_app, everyone
+from broker.doors.mcp import AgentsSocket, OpenStreams, Sessions, SseDoor, agents_app, everyone
 from broker.errors import ListenerRefused
 
 _CLOSING_SECONDS = 2.0
@@ -76,6 +77,8 @@ class Doors:
             lambda: status(parts),
             parts.indexer,
             parts.history,
+            parts.switch,
+            self.cut,
         )
         self._servers = (
             (HttpServer(app, tls=tls), http),

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from broker.app.options import Options
 from broker.budget import CallSlots
+from broker.control import KillSwitch
 from broker.documents import Documents, Snapshot
 from broker.doors.entrance import Entrance, RefusedAuthentications
 from broker.doors.mcp import McpServer
@@ -51,7 +52,8 @@ class Parts:
         self.heads = Heads(store, signing, recorder, sinks, broker.trail.checkpoint_seconds)
         caps = broker.caps
         self.slots = CallSlots(caps.calls_at_once, caps.calls_at_once_per_agent)
-        self.pipeline = Pipeline(documents, recorder, self.slots, vault, self.egress)
+        self.switch = KillSwitch(documents, store, recorder.owe)
+        self.pipeline = Pipeline(documents, self.switch, recorder, self.slots, vault, self.egress)
         self.refused = RefusedAuthentications(recorder.note)
         self.indexer = Indexer(store)
         identifier = Identifier(
@@ -60,7 +62,7 @@ class Parts:
             lambda: documents.current.registry,
             lambda: documents.current.trust_domains,
         )
-        self.entrance = Entrance(documents, identifier, self.refused, development=options.development)
+        self.entrance = Entrance(documents, self.switch, identifier, self.refused, development=options.development)
         self.server = McpServer(documents, self.pipeline)
 
     @classmethod
@@ -82,6 +84,7 @@ class Parts:
         stack.push_async_callback(parts.egress.close)
         stack.push_async_callback(parts.bundles.close)
         await parts.heads.check()
+        await parts.switch.start()
         parts.unfinished = await recorder.recover()
         parts.trust_snapshot(snapshot)
         return parts

@@ -48,6 +48,9 @@ def _print(found: dict[str, Any]) -> None:
     }
     state = f"[red]{plain(trouble['status'])}[/red]" if trouble else "[green]serving[/green]"
     console.print(f"The broker is {state}.")
+    if found["suspensions"]:
+        said = counted(found["suspensions"], "suspension")
+        console.print(f"  [red]suspended[/red] {said} in force: aam agents suspensions")
     for name, value in rows.items():
         console.print(f"  [dim]{name:<16}[/dim] {plain(value)}")
     for what, why in found["hindrances"].items():

@@ -1,11 +1,11 @@
 """One call, start to end. Only this file knows the order."""
 
-import datetime
 from typing import Any
 
 from broker.budget import CallSlots
 from broker.catalog import CatalogTool
 from broker.connector import ToolCall
+from broker.control import KillSwitch
 from broker.documents import Documents, Snapshot
 from broker.egress import Egress, Session
 from broker.errors import (
@@ -31,9 +31,16 @@ class Pipeline:
     """The policy enforcement point. Every door's calls go through `call`; there is no other way to a tool."""
 
     def __init__(
-        self, documents: Documents, recorder: Recorder, slots: CallSlots, vault: Vault, egress: Egress
+        self,
+        documents: Documents,
+        switch: KillSwitch,
+        recorder: Recorder,
+        slots: CallSlots,
+        vault: Vault,
+        egress: Egress,
     ) -> None:
         self._documents = documents
+        self._switch = switch
         self._recorder = recorder
         self._slots = slots
         self._vault = vault
@@ -49,7 +56,7 @@ class Pipeline:
         documents = self._documents.current
         async with Story(self._recorder, request, documents) as story:
             # 1. Who: the door verified the proof; whether the agent may call at all is read again, now.
-            agent = story.by(documents.registry.active(request.identity, _now()))
+            agent = story.by(self._switch.active(request.identity))
             self._recorder.check()
             if self.draining:
                 raise Draining
@@ -83,7 +90,7 @@ class Pipeline:
                 result = await self._attempt(documents, tool, request, story, emit)
 
                 # 8. Release what may leave, to an agent that still may call.
-                self._documents.current.registry.active(request.identity, _now())
+                self._switch.active(request.identity)
                 story.released(result)
         return Answer(story.call_id, story.text)
 
@@ -119,7 +126,3 @@ def _check_size(story: Story, arguments: Any, documents: Snapshot) -> None:
         raise ArgumentsTooLarge(f"The arguments may have {most} bytes at most.")
     if is_too_deep(arguments, story.arguments):
         raise InvalidArguments(f"The arguments are nested more than {DEEPEST} deep.")
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)

@@ -23,6 +23,7 @@ from broker.store.queue import CommitQueue, Pending
 from broker.store.search import SearchIndex
 from broker.store.settings import SettingTable
 from broker.store.signing import SigningKeyRow, SigningKeyTable
+from broker.store.suspensions import Scope, Suspension, SuspensionTable
 from broker.store.trail import TrailTable
 from broker.store.transaction import Transaction
 
@@ -33,10 +34,12 @@ __all__ = [
     "GrantStatus",
     "Hold",
     "Pending",
+    "Scope",
     "SearchIndex",
     "SetRow",
     "SigningKeyRow",
     "Store",
+    "Suspension",
     "Transaction",
 ]
 
@@ -64,6 +67,7 @@ class Store:
         self.holds = HoldTable()
         self.search = SearchIndex(path)
         self.history = HistoryTable()
+        self.suspensions = SuspensionTable()
         self.commits = CommitQueue(
             self._connected, lambda connection: {self.trail.HEAD: self.trail.restore(connection)}, self._check_file
         )

@@ -87,3 +87,23 @@ def history(database: Any) -> None:
         not_null={"digest", "files"},
     )
     database["document_sets"].create_index(["digest"], index_name="sets_by_digest")
+
+
+@MIGRATIONS()
+def suspensions(database: Any) -> None:
+    """Make room for whom operators have cut off."""
+    database["suspensions"].create(
+        {
+            "id": str,
+            "scope": str,
+            "subject": str,
+            "name": str,
+            "workloads": str,
+            "reason": str,
+            "actor": str,
+            "created": str,
+            "lifted": str,
+        },
+        pk="id",
+        not_null={"scope", "subject", "workloads", "reason", "actor", "created"},
+    )

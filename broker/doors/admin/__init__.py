@@ -23,6 +23,7 @@ from broker.doors.admin import (
     retention,
     search,
     snapshots,
+    suspensions,
     trail,
 )
 from broker.doors.admin.operators import Handler, Needed, Operators
@@ -50,6 +51,7 @@ def operators_app(operators: Operators) -> ASGIApp:
     reading: dict[str, Handler] = {
         "/v1/status": registry.status,
         "/v1/agents": registry.agents,
+        "/v1/agents/suspensions": suspensions.suspensions,
         "/v1/tools": registry.tools,
         "/v1/grants": grants.grants,
         "/v1/documents/history": documents.history,
@@ -72,6 +74,8 @@ def operators_app(operators: Operators) -> ASGIApp:
     }
     revealing: dict[str, Handler] = {"/v1/trail/calls/{call_id}/reveal": payloads.show}
     changing: dict[tuple[str, str], Handler] = {
+        ("POST", "/v1/agents/suspend"): suspensions.suspend,
+        ("POST", "/v1/agents/resume"): suspensions.resume,
         ("POST", "/v1/grants"): grants.add_grant,
         ("POST", "/v1/grants/{name}/test"): grants.test_grant,
         ("DELETE", "/v1/grants/{name}"): grants.revoke_grant,

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.audit import Record
+from broker.control import Cut, KillSwitch
 from broker.documents import Connection, Documents
 from broker.doors.entrance import RefusedAuthentications
 from broker.egress import Egress, Session
@@ -67,6 +68,8 @@ class Operators:
         status: Callable[[], Mapping[str, Any]],
         indexer: Indexer,
         history: DocumentHistory,
+        switch: KillSwitch,
+        cut: Cut,
     ) -> None:
         self.documents = documents
         self.recorder = recorder
@@ -77,6 +80,9 @@ class Operators:
         self.status = status
         self.indexer = indexer
         self.history = history
+        self.switch = switch
+        self.cut = cut
+        """Ends what is open for agents that are barred."""
         self.fetched: dict[str, bytes] = {}
         self.pruning = asyncio.Lock()
         """Held while something is pruned, and while an export takes its place before the next thing that is."""

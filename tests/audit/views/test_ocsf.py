@@ -21,6 +21,8 @@ CALLS = {"requested", "decided", "finished"}
 COMING = (
     "agent_suspended",
     "agent_resumed",
+    "agents_suspended",
+    "agents_resumed",
     "checkpoint_shipped",
     "signing_key_rotated",
     "trail_pruned",

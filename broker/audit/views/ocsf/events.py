@@ -31,7 +31,9 @@ _TO_THE_TRAIL = {
 }
 _NOT_DONE = frozenset({"refused", "failed"})
 _WRONG = frozenset({"checkpoint_not_shipped", "shipped_head_missing", "trail_rolled_back"})
-_ENTITIES = frozenset({"documents", "snapshot", "rollback", "grant", "token", "agent", "signing_key", "key", "hold"})
+_ENTITIES = frozenset(
+    {"documents", "snapshot", "rollback", "grant", "token", "agent", "agents", "signing_key", "key", "hold"}
+)
 _CREATE, _READ, _UPDATE, _DELETE = (1, "Create"), (2, "Read"), (3, "Update"), (4, "Delete")
 _TO_ENTITIES = {
     **dict.fromkeys(("added", "created", "made", "issued", "registered"), _CREATE),

@@ -19,6 +19,7 @@ _DOCUMENTS = frozenset({"documents_loaded", "documents_refused", "documents_roll
 _LIFE = frozenset({"started", "stopped", "recording_resumed"})
 _SECTIONS = (
     ("agent_", "agents"),
+    ("agents_", "agents"),
     ("grant_", "grants"),
     ("token_", "grants"),
     ("snapshot_", "documents"),

@@ -82,8 +82,9 @@ class Changes:
             logger.warning("the Broker document changed; its changes take effect at the next start")
 
     async def in_force(self, _snapshot: Snapshot) -> None:
-        """Have a set that has come into force mean what it says for what is open, too."""
+        """Cut what is open for agents that may no longer call, and tell those whose tools are others now."""
         await self._doors.cut(self._parts.switch.bars)
+        await self._parts.server.listeners.look()
 
     async def keep_cutting(self) -> None:
         """End every second, for ever, what is open for agents that may no longer call: time ends them too."""

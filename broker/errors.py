@@ -150,6 +150,18 @@ class AccessDenied(Refusal):
     code = "access_denied"
 
 
+class ConditionFailed(Refusal):
+    """A condition of the agent's policies cannot be evaluated for this call; an administrator must look at it."""
+
+    code = "condition_failed"
+
+
+class ApprovalNeeded(Refusal):
+    """An operator must approve this call before it is made."""
+
+    code = "approval_needed"
+
+
 class InvalidArguments(Refusal):
     """The arguments do not match the tool's input schema."""
 

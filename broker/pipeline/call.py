@@ -1,5 +1,6 @@
 """One call, start to end. Only this file knows the order."""
 
+import datetime
 from typing import Any
 
 from broker.budget import CallSlots
@@ -17,12 +18,13 @@ from broker.errors import (
     Refusal,
     UnknownTool,
 )
+from broker.identity import Agent
 from broker.pipeline.payloads import DEEPEST, is_too_deep
 from broker.pipeline.recorder import Recorder
 from broker.pipeline.request import Answer, Emit, Request
 from broker.pipeline.service import service_of
 from broker.pipeline.story import Story
-from broker.policy import AccessRequest
+from broker.policy import AccessRequest, Context
 from broker.redact import Matcher, Released, release
 from broker.vault import Vault
 
@@ -66,7 +68,7 @@ class Pipeline:
             tool = documents.catalog.find(request.tool)
             if tool is None or not policies.mentions(tool.resource):
                 raise UnknownTool
-            access = AccessRequest(request.identity, tool.action, tool.resource)
+            access = _access(request, tool, agent)
             story.on(tool, policies.recorded)
 
             # 3. What no rule could permit is denied before its arguments are looked at.
@@ -126,3 +128,12 @@ def _check_size(story: Story, arguments: Any, documents: Snapshot) -> None:
         raise ArgumentsTooLarge(f"The arguments may have {most} bytes at most.")
     if is_too_deep(arguments, story.arguments):
         raise InvalidArguments(f"The arguments are nested more than {DEEPEST} deep.")
+
+
+def _access(request: Request, tool: CatalogTool, agent: Agent) -> AccessRequest:
+    context = Context(_now(), request.origin.transport, request.origin.client)
+    return AccessRequest(request.identity, tool.action, tool.resource, request.arguments, agent, context)
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)

@@ -30,9 +30,9 @@ from broker.errors import (
 from broker.identity import Agent
 from broker.pipeline.payloads import Payloads
 from broker.pipeline.recorder import Recorder
-from broker.pipeline.records import action_of, decided, finished, requested, short
+from broker.pipeline.records import action_of, decided, finished, requested, scope_text, short
 from broker.pipeline.request import Request
-from broker.policy import Decision
+from broker.policy import UNNARROWED, Decision
 from broker.redact import Released
 from broker.store import Pending, Transaction
 from broker.vault import Opened
@@ -178,10 +178,15 @@ class Story:
         )
         self._payloads.keep(transaction, self._payloads.of_arguments)
         if self._decision is not None:
-            record = decided(self.call_id, self._decision)
+            record = decided(self.call_id, self._decision, self._scope_digest())
             trail.append(transaction, record)
             if self._decision.effect == "permit":
                 trail.open_call(transaction, self.call_id, record["time"])
+
+    def _scope_digest(self) -> str | None:
+        if self._decision is None or self._decision.scope == UNNARROWED:
+            return None
+        return self._recorder.digest(scope_text(self._decision.scope))
 
     def _append_end(self, transaction: Transaction) -> None:
         if self._begun is None or not self._begun.applied:

@@ -83,14 +83,14 @@ class Changes:
 
     async def in_force(self, _snapshot: Snapshot) -> None:
         """Cut what is open for agents that may no longer call, and tell those whose tools are others now."""
-        await self._doors.cut(self._parts.switch.bars)
+        await self._doors.cut_barred()
         await self._parts.server.listeners.look()
 
     async def keep_cutting(self) -> None:
         """End every second, for ever, what is open for agents that may no longer call: time ends them too."""
         while True:
             await asyncio.sleep(_CUT_EVERY)
-            await self._doors.cut(self._parts.switch.bars)
+            await self._doors.cut_barred()
 
     async def refused(self, invalid: Invalid) -> None:
         """Record and log mistakes; the set in force stays. Raises `AuditUnavailable` if they cannot be recorded."""

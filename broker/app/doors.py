@@ -32,6 +32,7 @@ class Doors:
     """Everything that listens. Bound when made; raises `ListenerRefused`, and then nothing is bound."""
 
     def __init__(self, parts: Parts) -> None:
+        self._parts = parts
         documents = parts.documents.current
         document, listen = documents.broker, documents.broker.listen
         self.agents_path = documents.base / listen.agents_socket
@@ -78,7 +79,8 @@ class Doors:
             parts.indexer,
             parts.history,
             parts.switch,
-            self.cut,
+            self._cut_barred,
+            parts.approvals,
         )
         self._servers = (
             (HttpServer(app, tls=tls), http),
@@ -103,6 +105,14 @@ class Doors:
         self._requests.cut(barred)
         self._agents.cut(barred)
         await self._sessions.cut(barred)
+
+    async def cut_barred(self) -> None:
+        """End what is open for agents that may no longer call, and what people have approved for them."""
+        await self._cut_barred(self._parts.switch.bars)
+
+    async def _cut_barred(self, barred: Barred) -> None:
+        await self.cut(barred)
+        await self._parts.approvals.look(self._parts.documents.current, barred)
 
     def close(self) -> None:
         """Listen no more, and take the sockets away."""

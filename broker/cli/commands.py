@@ -25,6 +25,7 @@ COMMANDS = {
     "stdio": ("stdio", "Relay MCP on stdin and stdout to the broker: what an MCP client starts."),
     "client-config": ("client_config", "Print how an MCP client connects as an agent."),
     "agents": ("agents", "List the registered agents; suspend and resume them."),
+    "approvals": ("approvals", "See which calls wait for a person's approval, and decide them."),
     "tools": ("tools", "List the tools that an agent can know of."),
     "grants": ("grants", "Connect, test and revoke the accounts that the broker uses."),
     "connector": ("connector", "Fetch and pin what a service says of itself."),

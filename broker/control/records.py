@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from broker.audit import Record, new_id, timestamp
 from broker.identity import Agent
-from broker.store import Scope, Suspension
+from broker.store import ApprovalRow, Scope, Suspension
 
 _ROOM_FOR_NAMES = 20_000  # bytes in a record, which has its own limit
 
@@ -57,3 +57,21 @@ def _fitting(listed: Iterable[str]) -> list[str]:
             break
         fits.append(one)
     return fits
+
+
+def approval_event(kind: str, row: ApprovalRow, actor: Record | None, reason: str | None = None) -> Record:
+    """Say what became of a request for approval; of what was asked, where to find it and its keyed digest."""
+    said = {"actor": dict(actor)} if actor is not None else {}
+    because = {"reason": reason} if reason is not None else {}
+    return {
+        "id": new_id(),
+        "time": timestamp(),
+        "kind": kind,
+        **said,
+        **because,
+        "approval": {"id": row.id, "hmac": row.digest, "expires": row.expires, "asked_by_call": row.call_id},
+        "agent": row.agent,
+        "workload": row.workload,
+        "owner": row.owner,
+        "tool": row.tool,
+    }

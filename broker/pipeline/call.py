@@ -6,7 +6,7 @@ from typing import Any
 from broker.budget import CallSlots
 from broker.catalog import CatalogTool
 from broker.connector import ToolCall
-from broker.control import KillSwitch
+from broker.control import Approvals, KillSwitch
 from broker.documents import Documents, Snapshot
 from broker.egress import Egress, Session
 from broker.errors import (
@@ -36,6 +36,7 @@ class Pipeline:
         self,
         documents: Documents,
         switch: KillSwitch,
+        approvals: Approvals,
         recorder: Recorder,
         slots: CallSlots,
         vault: Vault,
@@ -43,6 +44,7 @@ class Pipeline:
     ) -> None:
         self._documents = documents
         self._switch = switch
+        self._approvals = approvals
         self._recorder = recorder
         self._slots = slots
         self._vault = vault
@@ -79,10 +81,13 @@ class Pipeline:
             _check_size(story, request.arguments, documents)
             tool.check(request.arguments)
 
-            # 5. Decide: a pure function of the policies and the request.
-            story.decided(policies.decide(access)).enforce(access)
-            if tool.tool.run is None:
+            # 5. Decide: a pure function of the policies and the request; then the person's decision, if one is needed.
+            decision = story.decided(policies.decide(access))
+            if decision.effect != "deny" and tool.tool.run is None:
                 raise ActionNotBuilt(f"{tool.resource} {tool.action} is permitted, but not built yet.")
+            if decision.effect == "needs_approval":
+                decision = story.asked(self._approvals.ask(decision, access, tool.name, story.call_id, documents))
+            decision.enforce(access)
 
             # 6. Hold a place, and record: from here on the call is on disk, whatever becomes of it.
             with self._slots.hold(agent.workload):

@@ -15,6 +15,7 @@ Reason = Literal[
     "requirement_unmet",
     "condition_failed",
     "approval_required",
+    "approved",
     "observed",
 ]
 

@@ -14,6 +14,7 @@ from typing import IO, Self, TypeVar
 import sqlite_utils
 
 from broker.errors import AuditUnavailable, StoreInUse, StoreUnusable
+from broker.store.approvals import ApprovalRow, ApprovalStatus, ApprovalTable
 from broker.store.grants import GrantRow, GrantStatus, GrantTable
 from broker.store.history import HistoryTable, SetRow
 from broker.store.holds import Hold, HoldTable
@@ -28,6 +29,8 @@ from broker.store.trail import TrailTable
 from broker.store.transaction import Transaction
 
 __all__ = [
+    "ApprovalRow",
+    "ApprovalStatus",
     "CommitQueue",
     "Connection",
     "GrantRow",
@@ -68,6 +71,7 @@ class Store:
         self.search = SearchIndex(path)
         self.history = HistoryTable()
         self.suspensions = SuspensionTable()
+        self.approvals = ApprovalTable()
         self.commits = CommitQueue(
             self._connected, lambda connection: {self.trail.HEAD: self.trail.restore(connection)}, self._check_file
         )

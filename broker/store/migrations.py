@@ -107,3 +107,23 @@ def suspensions(database: Any) -> None:
         pk="id",
         not_null={"scope", "subject", "workloads", "reason", "actor", "created"},
     )
+
+
+@MIGRATIONS()
+def approvals(database: Any) -> None:
+    """Make room for what people are asked to approve."""
+    text = "id, status, workload, agent, owner, tool, resource, action, digest, basis, roles, call_id, created, expires"
+    database["approvals"].create(
+        {
+            **dict.fromkeys(text.split(", "), str),
+            "exclude_owner": int,
+            "minutes": int,
+            "actor": str,
+            "reason": str,
+            "consumed_by": str,
+            "sealed": bytes,
+        },
+        pk="id",
+        not_null={*text.split(", "), "exclude_owner", "minutes"},
+    )
+    database["approvals"].create_index(["created"], index_name="approvals_by_time")

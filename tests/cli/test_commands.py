@@ -23,6 +23,7 @@ AAM = Path(sys.executable).with_name("aam")
 COMMANDS = (
     ("demo",), ("init",), ("check",), ("serve",), ("status",), ("doctor",), ("stdio",), ("client-config",), ("agents",),
     ("agents", "suspend"), ("agents", "resume"), ("agents", "suspensions"),
+    ("approvals", "list"), ("approvals", "show"), ("approvals", "approve"), ("approvals", "refuse"),
     ("tools",), ("grants", "add"), ("grants", "list"), ("grants", "test"), ("grants", "revoke"),
     ("connector", "snapshot"), ("trail", "tail"), ("trail", "show"), ("trail", "export"), ("trail", "verify"),
     ("trail", "checkpoint"), ("trail", "keys"), ("trail", "rotate-key"), ("trail", "prune"),
@@ -32,7 +33,9 @@ COMMANDS = (
 )  # fmt: skip
 NEED_A_BROKER = (
     ("status",), ("agents",), ("agents", "suspend", "x", "--reason", "x"), ("agents", "resume", "x", "--reason", "x"),
-    ("agents", "suspensions"), ("tools", "--as", "x"), ("grants", "list"), ("grants", "test", "x"),
+    ("agents", "suspensions"), ("approvals", "list"), ("approvals", "show", "x"),
+    ("approvals", "approve", "x", "--reason", "x"), ("approvals", "refuse", "x", "--reason", "x"),
+    ("tools", "--as", "x"), ("grants", "list"), ("grants", "test", "x"),
     ("grants", "revoke", "x"), ("connector", "snapshot", "x"), ("trail", "tail"), ("trail", "show", "x"),
     ("trail", "verify"), ("trail", "checkpoint"), ("trail", "keys"), ("trail", "rotate-key"),
     ("trail", "erase", "--call", "x", "--reason", "x", "--yes"), ("trail", "hold", "list"),

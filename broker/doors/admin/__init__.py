@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.doors.admin import (
+    approvals,
     documents,
     evidence,
     grants,
@@ -47,11 +48,16 @@ _STATUS = {
 
 
 def operators_app(operators: Operators) -> ASGIApp:
-    """Return everything that operators reach. Reading needs any role, changing needs admin, revealing not approver."""
+    """Return everything that operators reach.
+
+    Reading needs any role, changing needs admin, revealing not approver, deciding not auditor.
+    """
     reading: dict[str, Handler] = {
         "/v1/status": registry.status,
         "/v1/agents": registry.agents,
         "/v1/agents/suspensions": suspensions.suspensions,
+        "/v1/approvals": approvals.approvals,
+        "/v1/approvals/{id}": approvals.one,
         "/v1/tools": registry.tools,
         "/v1/grants": grants.grants,
         "/v1/documents/history": documents.history,
@@ -91,10 +97,15 @@ def operators_app(operators: Operators) -> ASGIApp:
         ("POST", "/v1/trail/holds/{name}/release"): holds.release,
         ("POST", "/v1/trail/reindex"): search.reindex,
     }
+    deciding: dict[str, Handler] = {
+        "/v1/approvals/{id}/approve": approvals.approve,
+        "/v1/approvals/{id}/refuse": approvals.refuse,
+    }
     app = Starlette(
         routes=[
             *(_route(operators, "GET", path, handler, "any") for path, handler in reading.items()),
             *(_route(operators, "POST", path, handler, "auditor") for path, handler in revealing.items()),
+            *(_route(operators, "POST", path, handler, "approver") for path, handler in deciding.items()),
             _route(operators, "POST", "/v1/trail/bundles", evidence.add_bundle, "any"),
             *(_route(operators, method, path, handler, "admin") for (method, path), handler in changing.items()),
         ],

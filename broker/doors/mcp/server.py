@@ -18,6 +18,7 @@ import broker
 from broker.catalog import CatalogTool
 from broker.documents import Documents, Snapshot
 from broker.doors.entrance import Caller
+from broker.doors.mcp.asking import asked
 from broker.doors.mcp.listeners import Listeners
 from broker.doors.mcp.refusals import META, as_result
 from broker.errors import InternalError, Refusal
@@ -88,7 +89,9 @@ class McpServer:
         connection = context.session._connection  # noqa: SLF001 - the SDK shows what outlives a message nowhere else
         self.listeners.joined(caller_of(context).identity.spiffe_id, connection)
 
-    async def _call_tool(self, context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+    async def _call_tool(
+        self, context: Context, params: types.CallToolRequestParams
+    ) -> types.CallToolResult | types.InputRequiredResult:
         async def emit(done: int, total: int | None) -> None:
             await context.session.report_progress(done, total)
 
@@ -98,7 +101,7 @@ class McpServer:
             answer = await self._pipeline.call(request, emit)
         except Refusal as refusal:
             logger.info("call refused", extra={"code": refusal.code, "call_id": refusal.call_id})
-            return as_result(refusal)
+            return asked(refusal, context, self._documents.current.broker.approvals.url) or as_result(refusal)
         return types.CallToolResult(
             content=[types.TextContent(type="text", text=answer.text.decode())],
             structured_content=msgspec.json.decode(answer.text),

@@ -20,6 +20,7 @@ _LIFE = frozenset({"started", "stopped", "recording_resumed"})
 _SECTIONS = (
     ("agent_", "agents"),
     ("agents_", "agents"),
+    ("approval_", "approvals"),
     ("grant_", "grants"),
     ("token_", "grants"),
     ("snapshot_", "documents"),

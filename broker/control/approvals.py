@@ -1,0 +1,276 @@
+"""Approvals: a person decides once, for exactly one agent, tool and arguments; used once, or not in time."""
+
+import asyncio
+import dataclasses
+import datetime
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from broker.audit import Record, new_id, timestamp
+from broker.control.asked import Asked
+from broker.control.records import approval_event
+from broker.documents import Snapshot
+from broker.errors import ApprovalNeeded, AuditUnavailable, NotFound, OperatorForbidden, TooManyApprovals
+from broker.policy import AccessRequest, Decision
+from broker.store import ApprovalRow, ApprovalStatus, Store, Transaction
+from broker.vault import Vault
+
+MOST_PENDING = 20  # of one agent, at once
+_KEPT_DAYS = 30  # in the table, of what has ended; the trail has it for longer
+_FIELD = "approval"
+_ENCODER = msgspec.json.Encoder(order="deterministic")
+Change = Callable[[Transaction], None]
+
+
+class Approvals:
+    """What people are asked to decide. Used from one event loop; what is durable is what the store says."""
+
+    def __init__(
+        self,
+        store: Store,
+        digest: Callable[[bytes], str],
+        vault: Vault,
+        announce: Callable[[ApprovalRow], None],
+        owe: Callable[[Change], None],
+    ) -> None:
+        """`digest` is keyed; `announce` is told of each new request once it is durable; `owe` keeps a lost change."""
+        self._store = store
+        self._digest = digest
+        self._vault = vault
+        self._announce = announce
+        self._owe = owe
+        self._live: dict[str, ApprovalRow] = {}
+        """By digest: what is pending, approved and not used, or refused."""
+        self._used: set[str] = set()
+        """Approvals that a call is about to use: no other call may count on them."""
+        self._told: set[str] = set()
+        """Requests that have been announced."""
+
+    async def start(self) -> None:
+        """Take up what was undecided or unused when the last broker ended."""
+        for row in await asyncio.to_thread(self._store.read, self._store.approvals.live):
+            self._live[row.digest] = row
+
+    # Of calls
+
+    def ask(self, decision: Decision, access: AccessRequest, tool: str, call_id: str, snapshot: Snapshot) -> Asked:
+        """Return what a person has decided of exactly this call, or a new request; raise `TooManyApprovals`.
+
+        Nothing is durable yet: the caller's commits make it so.
+        """
+        assert access.agent is not None  # noqa: S101 - the registry knows who calls
+        assert decision.approval is not None  # noqa: S101 - it is what is asked for
+        basis = _basis(decision, access.resource, snapshot)
+        arguments = _ENCODER.encode(access.arguments)
+        digest = self._digest(_whole(decision, access, tool, arguments, basis))
+        row = self._live.get(digest)
+        if row is not None and row.expires <= timestamp():
+            row = None
+        if row is not None and row.id in self._used:
+            raise ApprovalNeeded("Another call is using the approval of this one; each is approved once.")
+        if row is None:
+            row = self._new(decision, access, tool, call_id, digest, basis)
+        if row.status == "approved":
+            self._used.add(row.id)
+        sealed = self._sealed(row, decision, access, arguments) if row.status == "pending" else b""
+        return Asked(row, sealed, decision, call_id, self._store.approvals, self._settled)
+
+    def _new(
+        self, decision: Decision, access: AccessRequest, tool: str, call_id: str, digest: str, basis: Any
+    ) -> ApprovalRow:
+        agent, approval = access.agent, decision.approval
+        assert agent is not None  # noqa: S101 - `ask` has seen to both
+        assert approval is not None  # noqa: S101
+        waiting = Counter(row.workload for row in self._live.values() if row.status == "pending")
+        if waiting[agent.workload] >= MOST_PENDING:
+            raise TooManyApprovals
+        row = ApprovalRow(
+            new_id(),
+            "pending",
+            agent.workload,
+            agent.name,
+            agent.owner,
+            tool,
+            access.resource,
+            access.action,
+            digest,
+            basis,
+            approval.by,
+            approval.exclude_owner,
+            approval.expires_minutes,
+            call_id,
+            timestamp(),
+            _in(approval.expires_minutes),
+            webhook=approval.webhook,
+        )
+        self._live[digest] = row
+        return row
+
+    def _settled(self, asked: Asked, *, durable: bool) -> None:
+        """Note what became of a call's use of an approval, or of its request."""
+        row = asked.row
+        if row.status == "approved":
+            self._used.discard(row.id)
+            if durable and self._live.get(row.digest) == row:
+                del self._live[row.digest]
+        elif row.status == "pending" and durable:
+            self._live.setdefault(row.digest, row)
+            if row.id not in self._told:
+                self._told.add(row.id)
+                self._announce(row)
+        elif row.status == "pending" and self._live.get(row.digest) == row and row.id not in self._told:
+            del self._live[row.digest]  # nobody can see it to decide it
+
+    def _sealed(self, row: ApprovalRow, decision: Decision, access: AccessRequest, arguments: bytes) -> bytes:
+        """Seal what the person who decides must see."""
+        behalf = access.on_behalf_of
+        shown = {
+            "arguments": msgspec.Raw(arguments),
+            "on_behalf_of": None if behalf is None else {"iss": behalf.issuer, "sub": behalf.subject},
+            "fields": None if decision.scope.fields is None else sorted(decision.scope.fields),
+            "records": decision.scope.records,
+            "filters": [[one.field, one.operator, one.value] for one in decision.scope.filters],
+            "rules": [{"policy": rule.policy, "place": rule.place} for rule in decision.rules],
+        }
+        return self._vault.sealed_payload(row.call_id, _FIELD, msgspec.json.encode(shown))
+
+    # Of people
+
+    async def listed(self, count: int) -> list[ApprovalRow]:
+        """Return the newest requests, the newest first."""
+        return await asyncio.to_thread(
+            self._store.read, lambda connection: self._store.approvals.last(connection, count)
+        )
+
+    async def find(self, approval_id: str) -> ApprovalRow:
+        """Return a request; raise `NotFound`."""
+        table = self._store.approvals
+        row = await asyncio.to_thread(self._store.read, lambda connection: table.find(connection, approval_id))
+        if row is None:
+            raise NotFound(f"There is no request for approval {approval_id!r}.")
+        return row
+
+    async def show(self, approval_id: str, actor: Record, owners: Mapping[str, str]) -> dict[str, Any] | None:
+        """Return what is to be decided, on record before; None once it is decided. Only for those who may decide."""
+        row = await self.find(approval_id)
+        _may_decide(row, actor, owners.get(row.workload))
+        table = self._store.approvals
+        sealed = await asyncio.to_thread(self._store.read, lambda connection: table.sealed(connection, approval_id))
+        if sealed is None or not _is_open(row):
+            return None
+        opened = self._vault.opened_payload(row.call_id, _FIELD, sealed)
+        record = approval_event("approval_shown", row, actor)
+        await self._store.commits.commit(lambda change: self._store.trail.append(change, record))
+        shown: dict[str, Any] = msgspec.json.decode(opened)
+        return shown
+
+    async def decide(
+        self, approval_id: str, status: ApprovalStatus, reason: str, actor: Record, owners: Mapping[str, str]
+    ) -> ApprovalRow:
+        """Approve or refuse, once and for all; on record with it. `owners` are the agents' owners of now.
+
+        Raises `NotFound` if there is nothing to decide any more, `OperatorForbidden` for whom it is not to decide.
+        """
+        row = await self.find(approval_id)
+        _may_decide(row, actor, owners.get(row.workload))
+        if not _is_open(row) or self._live.get(row.digest, row).status != "pending":
+            raise NotFound(f"Request {approval_id} is {row.status}: there is nothing to decide.")
+        decided = dataclasses.replace(row, status=status, expires=_in(row.minutes), actor=dict(actor), reason=reason)
+
+        def change(transaction: Transaction) -> None:
+            if not self._store.approvals.decide(transaction, decided):
+                raise NotFound(f"Request {approval_id} has been decided or has ended meanwhile.")
+            kind = "approval_granted" if status == "approved" else "approval_denied"
+            self._store.trail.append(transaction, approval_event(kind, decided, actor, reason))
+
+        await self._store.commits.commit(change)
+        if row.digest in self._live:  # not withdrawn while it was written
+            self._live[row.digest] = decided
+        return decided
+
+    # Of time and change
+
+    async def look(self, snapshot: Snapshot, barred: Callable[[str], bool]) -> None:
+        """End what has expired, and what an agent's suspension or other documents have made void; on record."""
+        void = [
+            (row, status)
+            for row in list(self._live.values())
+            if row.id not in self._used and (status := _ending(row, snapshot, barred)) is not None
+        ]
+        for row, _ in void:  # from this moment on, whatever becomes of the record
+            del self._live[row.digest]
+
+        def change(transaction: Transaction) -> None:
+            for row, status in void:
+                if self._store.approvals.end(transaction, row.id, status):
+                    self._store.trail.append(transaction, approval_event(f"approval_{status}", row, None))
+            self._store.approvals.forget(transaction, _in(-_KEPT_DAYS * 24 * 60))
+
+        self._told.intersection_update([row.id for row in self._live.values()])
+        if void:
+            try:
+                await self._store.commits.commit(change)
+            except AuditUnavailable:
+                self._owe(change)  # as often as it is made, it does nothing to what has ended
+
+
+def _ending(row: ApprovalRow, snapshot: Snapshot, barred: Callable[[str], bool]) -> ApprovalStatus | None:
+    if row.expires <= timestamp():
+        return "expired"
+    changed = any(snapshot.outline.get(_document(name)) != digest for name, digest in row.basis.items())
+    return "withdrawn" if changed or barred(row.workload) else None
+
+
+def _document(name: str) -> tuple[str, str]:
+    kind, _, called = name.partition(" ")
+    return kind, called
+
+
+def _basis(decision: Decision, resource: str, snapshot: Snapshot) -> dict[str, str | None]:
+    """Return the digests of the documents that say what is approved: the deciding policies, and where it goes."""
+    names = [("AgentPolicy", rule.policy) for rule in decision.rules] + [("Connector", resource.partition(".")[0])]
+    return {f"{kind} {name}": snapshot.outline.get((kind, name)) for kind, name in sorted(names)}
+
+
+def _whole(decision: Decision, access: AccessRequest, tool: str, arguments: bytes, basis: Any) -> bytes:
+    """Return everything that an approval is for, in one way of writing."""
+    behalf, scope = access.on_behalf_of, decision.scope
+    whole = [
+        "approval/v1",
+        access.subject.spiffe_id,
+        None if behalf is None else [behalf.issuer, behalf.subject],
+        tool,
+        access.resource,
+        access.action,
+        arguments.decode(),
+        None if scope.fields is None else sorted(scope.fields),
+        scope.records,
+        [[one.field, one.operator, one.value] for one in scope.filters],
+        basis,
+    ]
+    return msgspec.json.encode(whole, order="deterministic")
+
+
+def _may_decide(row: ApprovalRow, actor: Record, owner: str | None) -> None:
+    """Return if an operator may decide; raise `OperatorForbidden`. Its owner of then counts, and that of now."""
+    if actor["role"] not in row.roles:
+        raise OperatorForbidden(f"{actor['user']} has the role {actor['role']}; this needs {' or '.join(row.roles)}.")
+    if row.exclude_owner and any(_is_owner(actor["user"], one) for one in (row.owner, owner) if one is not None):
+        raise OperatorForbidden(f"{actor['user']} answers for the agent {row.agent}; somebody else must decide.")
+
+
+def _is_owner(user: str, owner: str) -> bool:
+    """Tell whether an owner is this user: by the name, or by what stands before an address's '@'."""
+    return user.casefold() in {owner.casefold(), owner.partition("@")[0].casefold()}
+
+
+def _is_open(row: ApprovalRow) -> bool:
+    return row.status == "pending" and row.expires > timestamp()
+
+
+def _in(minutes: int) -> str:
+    moment = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=minutes)
+    return timestamp(moment.timestamp())

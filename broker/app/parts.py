@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from broker.app.options import Options
 from broker.budget import CallSlots
-from broker.control import Approvals, KillSwitch
+from broker.control import Approvals, KillSwitch, Webhooks
 from broker.documents import Documents, Snapshot
 from broker.doors.entrance import Entrance, RefusedAuthentications
 from broker.doors.mcp import McpServer
@@ -53,7 +53,8 @@ class Parts:
         caps = broker.caps
         self.slots = CallSlots(caps.calls_at_once, caps.calls_at_once_per_agent)
         self.switch = KillSwitch(documents, store, recorder.owe)
-        self.approvals = Approvals(store, recorder.digest, vault, lambda _: None, recorder.owe)
+        self.webhooks = Webhooks(documents, store, self.egress, signing)
+        self.approvals = Approvals(store, recorder.digest, vault, self.webhooks.announce, recorder.owe)
         self.pipeline = Pipeline(documents, self.switch, self.approvals, recorder, self.slots, vault, self.egress)
         self.refused = RefusedAuthentications(recorder.note)
         self.indexer = Indexer(store)

@@ -108,6 +108,7 @@ class Documents:
                 broker_name=started.broker_name,
                 operators=started.operators,
                 sinks=started.sinks,
+                announcing=started.announcing,
             )
             await loaded(snapshot, restart_needed)
             self.current = snapshot

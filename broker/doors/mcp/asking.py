@@ -1,7 +1,7 @@
-"""Where a person must approve: clients that can are sent to where people decide; the others are told in words.
+"""Where a person must approve: clients that can are sent to where people decide; others are told in words.
 
-MCP 2026-07-28, multi round-trip requests: the call is answered with `input_required`, and the client repeats it. What it
-sends back is not relied on: what counts is the call itself, and what a person has decided of it.
+MCP 2026-07-28, multi round-trip requests: the call is answered with `input_required`, and the client repeats it. What
+it sends back is not relied on: what counts is the call itself, and what a person has decided of it.
 """
 
 from typing import Any

@@ -28,6 +28,7 @@ COMING = (
     "approval_expired",
     "approval_withdrawn",
     "approval_shown",
+    "approval_announced",
     "checkpoint_shipped",
     "signing_key_rotated",
     "trail_pruned",

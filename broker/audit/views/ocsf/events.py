@@ -37,7 +37,7 @@ _ENTITIES = frozenset(
 _CREATE, _READ, _UPDATE, _DELETE = (1, "Create"), (2, "Read"), (3, "Update"), (4, "Delete")
 _TO_ENTITIES = {
     **dict.fromkeys(("added", "created", "made", "issued", "registered"), _CREATE),
-    **dict.fromkeys(("fetched", "tested", "used", "shown"), _READ),
+    **dict.fromkeys(("fetched", "tested", "used", "shown", "announced"), _READ),
     **dict.fromkeys(
         ("loaded", "refused", "changed", "refreshed", "rotated", "rollback", "rolled_back", "failed", "denied"), _UPDATE
     ),

@@ -192,6 +192,12 @@ class ActionNotBuilt(Refusal):
     code = "action_not_built"
 
 
+class LimitReached(Refusal):
+    """A limit of the agent's policies is reached; wait before trying again."""
+
+    code = "limit_reached"
+
+
 class TooManyCalls(Refusal):
     """Too many calls are running at once; wait for one to end, then try again."""
 

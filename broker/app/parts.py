@@ -7,7 +7,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from broker.app.options import Options
-from broker.budget import CallSlots
+from broker.budget import CallLimits, CallSlots
 from broker.control import Approvals, KillSwitch, Webhooks
 from broker.documents import Documents, Snapshot
 from broker.doors.entrance import Entrance, RefusedAuthentications
@@ -55,7 +55,10 @@ class Parts:
         self.switch = KillSwitch(documents, store, recorder.owe)
         self.webhooks = Webhooks(documents, store, self.egress, signing)
         self.approvals = Approvals(store, recorder.digest, vault, self.webhooks.announce, recorder.owe)
-        self.pipeline = Pipeline(documents, self.switch, self.approvals, recorder, self.slots, vault, self.egress)
+        limits = CallLimits(store)
+        self.pipeline = Pipeline(
+            documents, self.switch, self.approvals, recorder, self.slots, limits, vault, self.egress
+        )
         self.refused = RefusedAuthentications(recorder.note)
         self.indexer = Indexer(store)
         identifier = Identifier(
@@ -110,6 +113,6 @@ class Parts:
         """Return what keeps the broker from serving calls now, or None."""
         if self.pipeline.draining:
             return {"status": "draining"}
-        if self.store.commits.failing or self.recorder.hindrances:
+        if self.store.commits.failing or self.store.commits.stalled or self.recorder.hindrances:
             return {"status": "audit_unavailable"}
         return None

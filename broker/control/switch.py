@@ -87,7 +87,7 @@ class KillSwitch:
         pending.done.add_done_callback(lambda done: self._owe_if_lost(done, pending))
         await cut(self.bars)
         try:
-            await asyncio.shield(pending.done)
+            await self._store.commits.durable(pending)
         except AuditUnavailable as error:
             raise AuditUnavailable(
                 "In force, and everything open is cut, but not on record yet: that is done as soon as the store works. "

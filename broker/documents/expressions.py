@@ -19,6 +19,7 @@ from broker.policy import (
 )
 
 T = TypeVar("T")
+RECORDS = ("fields", "max_records", "mask", "redact")
 
 
 def written(document: Document) -> WrittenPolicy:
@@ -49,11 +50,14 @@ def check_expressions(findings: Findings, document: Document, catalog: Catalog) 
 def _check_rule(findings: Findings, document: Document, place: Place, rule: ToolRule, catalog: Catalog) -> bool:
     condition = _read(findings, document, (*place, "when"), rule.when, compile_condition)
     filters = _read(findings, document, (*place, "filter"), rule.filter, parse_filter)
-    tools = [tool for tool in catalog if _is_of(rule, tool)]
+    tools = [tool for tool in catalog if _is_of(rule, {*rule.actions, *rule.deny}, tool)]
+    permitted = [tool for tool in tools if tool.tool.run is not None and _is_of(rule, {*rule.actions}, tool)]
     if condition is not None:
         _check_arguments(findings, document, (*place, "when"), condition, tools)
+    if narrows_records(rule):
+        _check_records(findings, document, place, rule, permitted)
     if filters is not None:
-        _check_filterable(findings, document, (*place, "filter"), filters, tools)
+        _check_filterable(findings, document, (*place, "filter"), filters, permitted)
     return (condition is None) == (rule.when is None) and (filters is None) == (rule.filter is None)
 
 
@@ -67,9 +71,13 @@ def _read(findings: Findings, document: Document, place: Place, text: str | None
         return None
 
 
-def _is_of(rule: ToolRule, tool: CatalogTool) -> bool:
-    named = {*rule.actions, *rule.deny}
-    return rule.names(tool.resource) and bool(named & {tool.action, "*"})
+def narrows_records(rule: ToolRule) -> bool:
+    """Tell whether a rule says what may leave of records."""
+    return any(getattr(rule, name) is not None for name in RECORDS)
+
+
+def _is_of(rule: ToolRule, actions: set[str], tool: CatalogTool) -> bool:
+    return rule.names(tool.resource) and bool(actions & {tool.action, "*"})
 
 
 def _check_arguments(
@@ -100,6 +108,19 @@ def _takes(schema: Mapping[str, Any], path: Iterable[str]) -> bool:
     return True
 
 
+def _check_records(
+    findings: Findings, document: Document, place: Place, rule: ToolRule, tools: Iterable[CatalogTool]
+) -> None:
+    """Refuse to narrow what leaves of a tool that returns no records: nothing would be narrowed."""
+    named = next(name for name in RECORDS if getattr(rule, name) is not None)
+    for tool in tools:
+        if tool.tool.records is None:
+            words = (
+                f"{tool.resource} {tool.action} returns no records that could be narrowed; give it a rule of its own"
+            )
+            findings.wrong(document, (*place, named), words)
+
+
 def _check_filterable(
     findings: Findings, document: Document, place: Place, filters: Filter, tools: Iterable[CatalogTool]
 ) -> None:
@@ -111,6 +132,5 @@ def _check_filterable(
 
 def _unfiltered(filters: Filter, tools: Iterable[CatalogTool]) -> Iterator[tuple[CatalogTool, str]]:
     for tool in tools:
-        if tool.tool.run is not None:
-            for field in sorted(filters.fields - tool.tool.filterable):
-                yield tool, field
+        for field in sorted(filters.fields - tool.tool.filterable):
+            yield tool, field

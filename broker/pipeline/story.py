@@ -91,6 +91,11 @@ class Story:
             self._request.arguments, self.arguments, self._documents.broker.caps.argument_bytes
         )
         self._mark("decided")
+        for failed in decision.failed:
+            logger.warning(
+                "a rule cannot be evaluated",
+                extra={"call_id": self.call_id, "policy": failed.rule.policy, "place": failed.rule.place},
+            )
         return decision
 
     def asked(self, asked: Asked) -> Decision:
@@ -114,7 +119,7 @@ class Story:
             self._append_beginning(transaction)
 
         self._begun = self._recorder.store.commits.submit(begin)
-        await self._begun.done
+        await self._recorder.store.commits.durable(self._begun)
         self._mark("recorded")
 
     def with_credential(self, credential: Opened, session: Session) -> None:
@@ -158,8 +163,9 @@ class Story:
                 raise asyncio.CancelledError from None  # as a worker thread calls the same thing
             return
         try:
-            await asyncio.shield(end.done)  # who gives up waiting does not undo it
+            await self._recorder.store.commits.durable(end)  # who gives up waiting does not undo it
         except Exception as lost:  # noqa: BLE001 - withheld: what cannot be recorded is not released
+            self._withhold()
             unrecorded = lost if isinstance(lost, AuditUnavailable) else AuditUnavailable(detail=type(lost).__name__)
             unrecorded.call_id = self.call_id
             raise unrecorded from None
@@ -177,7 +183,7 @@ class Story:
         refusal = error if isinstance(error, Refusal) and error.code else _internal(error, self.call_id)
         refusal.call_id = self.call_id
         status: Status = "failed"
-        if self._begun is None or not self._begun.applied:
+        if "recorded" not in self._steps:  # its beginning was not known to be durable, so nothing was done
             status = "refused"
         elif "executed" in self._steps or isinstance(error, LeakBlocked | ResultTooLarge):
             status = "withheld"
@@ -237,10 +243,13 @@ class Story:
         if self._asked is not None:
             self._asked.settled(durable=begun or (self._asked.row.status == "pending" and not lost))
         if lost and begun:
-            if self._outcome["status"] == "released":
-                self._outcome |= {"status": "withheld", "code": AuditUnavailable.code}
-                self._outcome.pop("sealed", None)  # recorded is the released result, and this one is not
+            self._withhold()
             self._recorder.owe(self._append_end_again)
+
+    def _withhold(self) -> None:
+        """Say of a result that was to be released that it is not, as far as that is not on its way to disk already."""
+        if self._outcome["status"] == "released":
+            self._outcome = {"status": "withheld", "code": AuditUnavailable.code}
 
     def _mark(self, step: str) -> None:
         """Note how long after its start the call reached a step, in microseconds."""

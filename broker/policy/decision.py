@@ -20,6 +20,13 @@ Reason = Literal[
 ]
 
 
+_DEMANDS = {
+    "require.on_behalf_of": "that calls are made on somebody's behalf, with a token that says on whose",
+    "require.assurance": "a surer proof of who calls",
+    "require.refuse_methods": "another kind of proof of who calls",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One line of one policy that can decide: it permits or denies, or demands something of every call."""
@@ -119,6 +126,9 @@ class Decision:
                 f"Policy {deciding} has a condition that cannot be evaluated for this call.",
                 detail="; ".join(f"{one.rule.policy} {one.rule.place}: {one.why}" for one in self.failed),
             )
+        if self.reason == "requirement_unmet":
+            demands = " and ".join(dict.fromkeys(_DEMANDS[rule.place] for rule in self.rules))
+            raise AccessDenied(f"Policy {deciding} demands {demands}.", reason=self.reason)
         who = f"Policy {deciding} does not permit" if deciding else "No policy permits"
         instead = f"Permitted on {request.resource}: {', '.join(self.permitted)}." if self.permitted else ""
         raise AccessDenied(

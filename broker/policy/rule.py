@@ -12,7 +12,7 @@ Action = Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9_]{0,30})$", examples=[
 Resource = Annotated[
     str,
     Field(
-        pattern=r"^(\*|[a-z][a-z0-9_]*\.(\*|[a-z][a-z0-9_]*))$",
+        pattern=r"^(\*|(\*|[a-z][a-z0-9_]*)\.(\*|[a-z][a-z0-9_]*))$",
         examples=["salesforce.accounts", "salesforce.*", "*"],
     ),
 ]
@@ -78,8 +78,7 @@ class ToolRule(_Part):
     """What the agent may and may not do with one resource, or with all that a wildcard names."""
 
     resource: Resource = Field(
-        description="A connector's name and what its document calls the resource; '*' stands for a whole part.",
-        examples=["salesforce.accounts"],
+        description="A connector's name and what its document calls the resource; '*' stands for a whole part."
     )
     actions: list[Action] = Field(default_factory=list, description="What is permitted; nothing unless named.")
     deny: list[Action] = Field(

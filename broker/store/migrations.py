@@ -127,3 +127,13 @@ def approvals(database: Any) -> None:
         not_null={*text.split(", "), "exclude_owner", "minutes"},
     )
     database["approvals"].create_index(["created"], index_name="approvals_by_time")
+
+
+@MIGRATIONS()
+def limits(database: Any) -> None:
+    """Make room for how many calls each limit of a policy has counted."""
+    database["limit_counts"].create(
+        {"workload": str, "key": str, "per": str, "start": int, "calls": int},
+        pk=("workload", "key", "per"),
+        not_null={"start", "calls"},
+    )

@@ -301,5 +301,8 @@ class _Rows:
         pending.done.set_result(change(self))
         return pending
 
+    async def durable(self, pending: Any) -> Any:
+        return await pending.done
+
     async def commit(self, change: Callable[[Any], Any]) -> Any:
         return change(self)

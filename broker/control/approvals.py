@@ -46,13 +46,23 @@ class Approvals:
         """By digest: what is pending, approved and not used, or refused."""
         self._used: set[str] = set()
         """Approvals that a call is about to use: no other call may count on them."""
+        self._late: list[ApprovalRow] = []
+        """What has expired and made room, and is still to be ended."""
         self._told: set[str] = set()
         """Requests that have been announced."""
 
     async def start(self) -> None:
         """Take up what was undecided or unused when the last broker ended."""
-        for row in await asyncio.to_thread(self._store.read, self._store.approvals.live):
+        table = self._store.approvals
+        for row in await asyncio.to_thread(self._store.read, lambda connection: table.live(connection, timestamp())):
+            if row.digest in self._live:
+                self._late.append(self._live[row.digest])
             self._live[row.digest] = row
+
+    @property
+    def waiting(self) -> int:
+        """How many requests are to be decided."""
+        return sum(row.status == "pending" for row in self._live.values())
 
     # Of calls
 
@@ -68,6 +78,7 @@ class Approvals:
         digest = self._digest(_whole(decision, access, tool, arguments, basis))
         row = self._live.get(digest)
         if row is not None and row.expires <= timestamp():
+            self._late.append(self._live.pop(digest))
             row = None
         if row is not None and row.id in self._used:
             raise ApprovalNeeded("Another call is using the approval of this one; each is approved once.")
@@ -176,7 +187,7 @@ class Approvals:
         """
         row = await self.find(approval_id)
         _may_decide(row, actor, owners.get(row.workload))
-        if not _is_open(row) or self._live.get(row.digest, row).status != "pending":
+        if not _is_open(row):
             raise NotFound(f"Request {approval_id} is {row.status}: there is nothing to decide.")
         decided = dataclasses.replace(row, status=status, expires=_in(row.minutes), actor=dict(actor), reason=reason)
 
@@ -187,7 +198,7 @@ class Approvals:
             self._store.trail.append(transaction, approval_event(kind, decided, actor, reason))
 
         await self._store.commits.commit(change)
-        if row.digest in self._live:  # not withdrawn while it was written
+        if row.digest in self._live and self._live[row.digest].id == row.id:  # not withdrawn while it was written
             self._live[row.digest] = decided
         return decided
 
@@ -195,13 +206,12 @@ class Approvals:
 
     async def look(self, snapshot: Snapshot, barred: Callable[[str], bool]) -> None:
         """End what has expired, and what an agent's suspension or other documents have made void; on record."""
-        void = [
-            (row, status)
-            for row in list(self._live.values())
-            if row.id not in self._used and (status := _ending(row, snapshot, barred)) is not None
-        ]
+        now = [row for row in self._live.values() if row.id not in self._used]
+        void = [(row, status) for row in now if (status := _ending(row, snapshot, barred)) is not None]
         for row, _ in void:  # from this moment on, whatever becomes of the record
             del self._live[row.digest]
+        void += [(row, "expired") for row in self._late]
+        self._late = []
 
         def change(transaction: Transaction) -> None:
             for row, status in void:
@@ -220,6 +230,8 @@ class Approvals:
 def _ending(row: ApprovalRow, snapshot: Snapshot, barred: Callable[[str], bool]) -> ApprovalStatus | None:
     if row.expires <= timestamp():
         return "expired"
+    if row.status == "refused":
+        return None  # it stands until it expires
     changed = any(snapshot.outline.get(_document(name)) != digest for name, digest in row.basis.items())
     return "withdrawn" if changed or barred(row.workload) else None
 

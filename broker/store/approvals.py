@@ -14,7 +14,7 @@ _COLUMNS = (
     "id, status, workload, agent, owner, tool, resource, action, digest, basis, roles, exclude_owner, minutes, "
     "call_id, created, expires, actor, reason, consumed_by"
 )
-_LIVE = "status IN ('pending', 'approved', 'refused')"
+_LIVE = "status IN ('pending', 'approved')"
 _JSON = ("basis", "roles", "actor")
 
 
@@ -81,10 +81,11 @@ class ApprovalTable:
         statement = f"UPDATE approvals SET status = ?, sealed = NULL WHERE id = ? AND {_LIVE}"  # noqa: S608 - constants
         return transaction.execute(statement, (status, approval_id)).rowcount == 1
 
-    def live(self, connection: Queries) -> list[ApprovalRow]:
-        """Return what is pending, approved or refused, the oldest first."""
-        query = f"SELECT {_COLUMNS} FROM approvals WHERE {_LIVE} ORDER BY created, id"  # noqa: S608 - constants
-        return [_row(row) for row in connection.execute(query)]
+    def live(self, connection: Queries, now: str) -> list[ApprovalRow]:
+        """Return what is pending or approved, and what is refused for some time to come, the oldest first."""
+        live = f"{_LIVE} OR (status = 'refused' AND expires > ?)"
+        query = f"SELECT {_COLUMNS} FROM approvals WHERE {live} ORDER BY created, id"  # noqa: S608 - constants
+        return [_row(row) for row in connection.execute(query, (now,))]
 
     def last(self, connection: Queries, count: int) -> list[ApprovalRow]:
         """Return the newest requests, however they ended, the newest first."""

@@ -3,13 +3,20 @@
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from broker.control import Approvals
+from broker.control.approvals import _whole
 from broker.documents import load
 from broker.errors import AuditUnavailable, NotFound, OperatorForbidden
+from broker.identity import OnBehalfOf, WorkloadIdentity
+from broker.policy import UNNARROWED, AccessRequest, Decision
 from tests.control.test_switch import JANE, suspension
 from tests.support.approving import APPROVER, OWNER, WRITE, approve, asked, need_approval, owners, refuse
 from tests.support.broker import Line, locked
@@ -219,9 +226,12 @@ def test_what_has_expired_is_nothing(in_line: InLine, monkeypatch: pytest.Monkey
             await approve(line, approval_id)
         another = await asked(line)
         await line.parts.approvals.look(line.parts.documents.current, line.parts.switch.bars)
+        table = line.parts.store.approvals
+        sealed = [line.parts.store.read(partial(table.sealed, approval_id=one)) for one in (approval_id, another)]
 
         assert another != approval_id
-        assert line.records(kind="approval_expired")
+        assert {record["approval"]["id"] for record in line.records(kind="approval_expired")} == {approval_id, another}
+        assert sealed == [None, None]
 
     in_line(case)
 
@@ -375,6 +385,45 @@ def test_two_people_who_decide_at_once_decide_once(in_line: InLine) -> None:
         assert len(line.records(kind="approval_granted")) + len(line.records(kind="approval_denied")) == 1
 
     in_line(case)
+
+
+_TEXT = st.text(max_size=4)
+_CALLS = st.fixed_dictionaries(
+    {
+        "workload": st.sampled_from(["spiffe://prod/a", "spiffe://prod/b"]),
+        "subject": st.none() | st.sampled_from(["x", "y"]),
+        "tool": st.sampled_from(["notes_a_b", "notes_a"]),
+        "arguments": st.dictionaries(_TEXT, _TEXT | st.integers(0, 2) | st.booleans(), max_size=2),
+        "fields": st.none() | st.frozensets(st.sampled_from(["a", "b"])),
+        "basis": st.dictionaries(st.sampled_from(["AgentPolicy x", "Connector notes"]), st.sampled_from(["1", "2"])),
+    }
+)
+
+
+def whole(call: dict[str, Any]) -> bytes:
+    """Return what is digested of a call."""
+    behalf = OnBehalfOf("https://issuer", call["subject"], "oidc-login") if call["subject"] else None
+    subject = WorkloadIdentity(call["workload"], "prod", "jwt-svid", "attested", "p", on_behalf_of=behalf)
+    access = AccessRequest(subject, "write", "notes.a", call["arguments"])
+    scope = dataclasses.replace(UNNARROWED, fields=call["fields"])
+    decision = Decision("needs_approval", "approval_required", (), (), (), scope=scope)
+    text = msgspec.json.encode(call["arguments"], order="deterministic")
+    return _whole(decision, access, call["tool"], text, call["basis"])
+
+
+@given(_CALLS, _CALLS)
+def test_two_calls_have_one_digest_only_if_they_are_one_call(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """Law: an approval is for exactly one agent, person, tool, arguments, scope and set of documents."""
+    same = repr(canonical_of(one)) == repr(canonical_of(other))
+
+    assert (whole(one) == whole(other)) == same
+
+
+def canonical_of(call: dict[str, Any]) -> Any:
+    """Return a call in which nothing but what it says tells it from another."""
+    fields = None if call["fields"] is None else sorted(call["fields"])
+    said = {**call, "fields": fields, **{key: sorted(call[key].items()) for key in ("arguments", "basis")}}
+    return sorted(said.items())
 
 
 def test_a_tool_that_is_not_built_asks_nobody(in_line: InLine) -> None:

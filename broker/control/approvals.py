@@ -11,9 +11,11 @@ import msgspec
 
 from broker.audit import Record, new_id, timestamp
 from broker.control.asked import Asked
+from broker.control.binding import Basis, basis_of, is_current, to_read, whole
+from broker.control.deciding import check_may_decide, is_open
 from broker.control.records import approval_event
 from broker.documents import Snapshot
-from broker.errors import ApprovalNeeded, AuditUnavailable, NotFound, OperatorForbidden, TooManyApprovals
+from broker.errors import ApprovalNeeded, AuditUnavailable, NotFound, TooManyApprovals
 from broker.policy import AccessRequest, Decision
 from broker.store import ApprovalRow, ApprovalStatus, Store, Transaction
 from broker.vault import Vault
@@ -21,7 +23,6 @@ from broker.vault import Vault
 MOST_PENDING = 20  # of one agent, at once
 _KEPT_DAYS = 30  # in the table, of what has ended; the trail has it for longer
 _FIELD = "approval"
-_ENCODER = msgspec.json.Encoder(order="deterministic")
 Change = Callable[[Transaction], None]
 
 
@@ -73,9 +74,8 @@ class Approvals:
         """
         assert access.agent is not None  # noqa: S101 - the registry knows who calls
         assert decision.approval is not None  # noqa: S101 - it is what is asked for
-        basis = _basis(decision, access.resource, snapshot)
-        arguments = _ENCODER.encode(access.arguments)
-        digest = self._digest(_whole(decision, access, tool, arguments, basis))
+        basis = basis_of(decision, access.resource, snapshot)
+        digest = self._digest(whole(decision, access, tool, basis))
         row = self._live.get(digest)
         if row is not None and row.expires <= timestamp():
             self._late.append(self._live.pop(digest))
@@ -86,11 +86,12 @@ class Approvals:
             row = self._new(decision, access, tool, call_id, digest, basis)
         if row.status == "approved":
             self._used.add(row.id)
-        sealed = self._sealed(row, decision, access, arguments) if row.status == "pending" else b""
+        seen = to_read(decision, access)
+        sealed = self._vault.sealed_payload(row.call_id, _FIELD, seen) if row.status == "pending" else b""
         return Asked(row, sealed, decision, call_id, self._store.approvals, self._settled)
 
     def _new(
-        self, decision: Decision, access: AccessRequest, tool: str, call_id: str, digest: str, basis: Any
+        self, decision: Decision, access: AccessRequest, tool: str, call_id: str, digest: str, basis: Basis
     ) -> ApprovalRow:
         agent, approval = access.agent, decision.approval
         assert agent is not None  # noqa: S101 - `ask` has seen to both
@@ -135,19 +136,6 @@ class Approvals:
         elif row.status == "pending" and self._live.get(row.digest) == row and row.id not in self._told:
             del self._live[row.digest]  # nobody can see it to decide it
 
-    def _sealed(self, row: ApprovalRow, decision: Decision, access: AccessRequest, arguments: bytes) -> bytes:
-        """Seal what the person who decides must see."""
-        behalf = access.on_behalf_of
-        shown = {
-            "arguments": msgspec.Raw(arguments),
-            "on_behalf_of": None if behalf is None else {"iss": behalf.issuer, "sub": behalf.subject},
-            "fields": None if decision.scope.fields is None else sorted(decision.scope.fields),
-            "records": decision.scope.records,
-            "filters": [[one.field, one.operator, one.value] for one in decision.scope.filters],
-            "rules": [{"policy": rule.policy, "place": rule.place} for rule in decision.rules],
-        }
-        return self._vault.sealed_payload(row.call_id, _FIELD, msgspec.json.encode(shown))
-
     # Of people
 
     async def listed(self, count: int) -> list[ApprovalRow]:
@@ -167,10 +155,10 @@ class Approvals:
     async def show(self, approval_id: str, actor: Record, owners: Mapping[str, str]) -> dict[str, Any] | None:
         """Return what is to be decided, on record before; None once it is decided. Only for those who may decide."""
         row = await self.find(approval_id)
-        _may_decide(row, actor, owners.get(row.workload))
+        check_may_decide(row, actor, owners.get(row.workload))
         table = self._store.approvals
         sealed = await asyncio.to_thread(self._store.read, lambda connection: table.sealed(connection, approval_id))
-        if sealed is None or not _is_open(row):
+        if sealed is None or not is_open(row):
             return None
         opened = self._vault.opened_payload(row.call_id, _FIELD, sealed)
         record = approval_event("approval_shown", row, actor)
@@ -186,8 +174,8 @@ class Approvals:
         Raises `NotFound` if there is nothing to decide any more, `OperatorForbidden` for whom it is not to decide.
         """
         row = await self.find(approval_id)
-        _may_decide(row, actor, owners.get(row.workload))
-        if not _is_open(row):
+        check_may_decide(row, actor, owners.get(row.workload))
+        if not is_open(row):
             raise NotFound(f"Request {approval_id} is {row.status}: there is nothing to decide.")
         decided = dataclasses.replace(row, status=status, expires=_in(row.minutes), actor=dict(actor), reason=reason)
 
@@ -232,55 +220,7 @@ def _ending(row: ApprovalRow, snapshot: Snapshot, barred: Callable[[str], bool])
         return "expired"
     if row.status == "refused":
         return None  # it stands until it expires
-    changed = any(snapshot.outline.get(_document(name)) != digest for name, digest in row.basis.items())
-    return "withdrawn" if changed or barred(row.workload) else None
-
-
-def _document(name: str) -> tuple[str, str]:
-    kind, _, called = name.partition(" ")
-    return kind, called
-
-
-def _basis(decision: Decision, resource: str, snapshot: Snapshot) -> dict[str, str | None]:
-    """Return the digests of the documents that say what is approved: the deciding policies, and where it goes."""
-    names = [("AgentPolicy", rule.policy) for rule in decision.rules] + [("Connector", resource.partition(".")[0])]
-    return {f"{kind} {name}": snapshot.outline.get((kind, name)) for kind, name in sorted(names)}
-
-
-def _whole(decision: Decision, access: AccessRequest, tool: str, arguments: bytes, basis: Any) -> bytes:
-    """Return everything that an approval is for, in one way of writing."""
-    behalf, scope = access.on_behalf_of, decision.scope
-    whole = [
-        "approval/v1",
-        access.subject.spiffe_id,
-        None if behalf is None else [behalf.issuer, behalf.subject],
-        tool,
-        access.resource,
-        access.action,
-        arguments.decode(),
-        None if scope.fields is None else sorted(scope.fields),
-        scope.records,
-        [[one.field, one.operator, one.value] for one in scope.filters],
-        basis,
-    ]
-    return msgspec.json.encode(whole, order="deterministic")
-
-
-def _may_decide(row: ApprovalRow, actor: Record, owner: str | None) -> None:
-    """Return if an operator may decide; raise `OperatorForbidden`. Its owner of then counts, and that of now."""
-    if actor["role"] not in row.roles:
-        raise OperatorForbidden(f"{actor['user']} has the role {actor['role']}; this needs {' or '.join(row.roles)}.")
-    if row.exclude_owner and any(_is_owner(actor["user"], one) for one in (row.owner, owner) if one is not None):
-        raise OperatorForbidden(f"{actor['user']} answers for the agent {row.agent}; somebody else must decide.")
-
-
-def _is_owner(user: str, owner: str) -> bool:
-    """Tell whether an owner is this user: by the name, or by what stands before an address's '@'."""
-    return user.casefold() in {owner.casefold(), owner.partition("@")[0].casefold()}
-
-
-def _is_open(row: ApprovalRow) -> bool:
-    return row.status == "pending" and row.expires > timestamp()
+    return "withdrawn" if barred(row.workload) or not is_current(row.basis, snapshot) else None
 
 
 def _in(minutes: int) -> str:

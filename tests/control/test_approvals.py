@@ -6,13 +6,12 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.control import Approvals
-from broker.control.approvals import _whole
+from broker.control.binding import whole
 from broker.documents import load
 from broker.errors import AuditUnavailable, NotFound, OperatorForbidden
 from broker.identity import OnBehalfOf, WorkloadIdentity
@@ -400,15 +399,14 @@ _CALLS = st.fixed_dictionaries(
 )
 
 
-def whole(call: dict[str, Any]) -> bytes:
+def digested(call: dict[str, Any]) -> bytes:
     """Return what is digested of a call."""
     behalf = OnBehalfOf("https://issuer", call["subject"], "oidc-login") if call["subject"] else None
     subject = WorkloadIdentity(call["workload"], "prod", "jwt-svid", "attested", "p", on_behalf_of=behalf)
     access = AccessRequest(subject, "write", "notes.a", call["arguments"])
     scope = dataclasses.replace(UNNARROWED, fields=call["fields"])
     decision = Decision("needs_approval", "approval_required", (), (), (), scope=scope)
-    text = msgspec.json.encode(call["arguments"], order="deterministic")
-    return _whole(decision, access, call["tool"], text, call["basis"])
+    return whole(decision, access, call["tool"], call["basis"])
 
 
 @given(_CALLS, _CALLS)
@@ -416,7 +414,7 @@ def test_two_calls_have_one_digest_only_if_they_are_one_call(one: dict[str, Any]
     """Law: an approval is for exactly one agent, person, tool, arguments, scope and set of documents."""
     same = repr(canonical_of(one)) == repr(canonical_of(other))
 
-    assert (whole(one) == whole(other)) == same
+    assert (digested(one) == digested(other)) == same
 
 
 def canonical_of(call: dict[str, Any]) -> Any:

@@ -21,6 +21,10 @@ Aam = Callable[..., Any]
 AAM = Path(sys.executable).with_name("aam")
 
 COMMANDS = (
+    ("policy", "explain"),
+    ("policy", "test"),
+    ("policy", "diff"),
+    ("policy", "replay"),
     ("demo",), ("init",), ("check",), ("serve",), ("status",), ("doctor",), ("stdio",), ("client-config",), ("agents",),
     ("agents", "suspend"), ("agents", "resume"), ("agents", "suspensions"),
     ("approvals", "list"), ("approvals", "show"), ("approvals", "approve"), ("approvals", "refuse"),

@@ -20,9 +20,11 @@ from broker.documents import Documents, Snapshot
 from broker.doors.entrance import Caller
 from broker.doors.mcp.asking import asked
 from broker.doors.mcp.listeners import Listeners
+from broker.doors.mcp.narrowed import narrowed_schema, said
 from broker.doors.mcp.refusals import META, as_result
 from broker.errors import InternalError, Refusal
 from broker.pipeline import Origin, Pipeline, Request
+from broker.policy import Narrowing
 
 logger = logging.getLogger(__name__)
 
@@ -69,16 +71,19 @@ class McpServer:
 
     async def _list_tools(self, context: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         documents = self._documents.current
-        tools = self._listed(caller_of(context).identity.spiffe_id)
+        workload = caller_of(context).identity.spiffe_id
         start = _start(params.cursor if params else None, documents)
         stop = start + documents.broker.caps.list_page
         return types.ListToolsResult(
-            tools=tools[start:stop],
-            next_cursor=_cursor(stop, documents) if stop < len(tools) else None,
+            tools=self._listed(workload, start, stop),
+            next_cursor=_cursor(stop, documents) if stop < len(documents.visible.get(workload, ())) else None,
         )
 
-    def _listed(self, workload: str) -> list[types.Tool]:
-        return [_definition(tool) for tool in self._documents.current.visible.get(workload, ())]
+    def _listed(self, workload: str, start: int = 0, stop: int | None = None) -> list[types.Tool]:
+        """Return what an agent may list now, or a page of it."""
+        documents = self._documents.current
+        tools, policies = documents.visible.get(workload, ()), documents.policies_of(workload)
+        return [_definition(tool, policies.narrowing(tool.resource, tool.action)) for tool in tools[start:stop]]
 
     async def _listen(
         self, context: Context, params: types.SubscriptionsListenRequestParams
@@ -143,11 +148,11 @@ def _origin(context: Context, caller: Caller) -> Origin:
 
 
 @functools.lru_cache(maxsize=4096)
-def _definition(tool: CatalogTool) -> types.Tool:
+def _definition(tool: CatalogTool, narrowing: Narrowing) -> types.Tool:
     return types.Tool(
         name=tool.name,
-        description=tool.tool.description,
-        input_schema=dict(tool.tool.input_schema),
+        description=tool.tool.description + said(narrowing),
+        input_schema=dict(narrowed_schema(tool.tool.input_schema, narrowing) if narrowing else tool.tool.input_schema),
         output_schema=dict(tool.tool.output_schema),
         annotations=types.ToolAnnotations(
             read_only_hint=tool.tool.reads_only,

@@ -16,6 +16,7 @@ Reason = Literal[
     "requirement_unmet",
     "condition_failed",
     "approval_required",
+    "approved",
     "observed",
 ]
 

@@ -117,8 +117,12 @@ async def _reloading(written: Written, documents: int) -> dict[str, Any]:
         found["quiet"] = await _calling(line, asyncio.sleep(3))
         for kind in ("all_read_anew", "one_changed"):  # this broker has not read them before, so it remembers none
             written.put("many-0.yaml", dict(_many(1, kind))["many-0.yaml"])
-            found[kind] = await _calling(line, line.parts.documents.reload(_loaded, _refused))
+            found[kind] = await _calling(line, line.parts.documents.reload(_loaded, _refused, _in_force))
         return found
+
+
+async def _in_force(_snapshot: Any) -> None:
+    """Take a set that has come into force."""
 
 
 async def _loaded(_snapshot: Any, _restart: bool) -> None:  # noqa: FBT001 - as the watcher calls it

@@ -48,7 +48,7 @@ class ProofMissing(Unauthenticated):
 
 
 class ProofMalformed(Unauthenticated):
-    """The token is not a JWT-SVID as the SPIFFE standard writes it."""
+    """The token is not one that this broker takes: a JWT-SVID, a JWT of a configured issuer, or an access key."""
 
     code = "proof_malformed"
 
@@ -83,6 +83,18 @@ class ProofUntrusted(Unauthenticated):
     code = "proof_untrusted"
 
 
+class ProofRevoked(Unauthenticated):
+    """This access key has been revoked; ask an administrator for another, or better for an SVID."""
+
+    code = "proof_revoked"
+
+
+class InsufficientScope(Unauthenticated):
+    """The token lacks a scope that this broker asks for; authorize again with the scopes that the answer names."""
+
+    code = "insufficient_scope"
+
+
 class PeerUnknown(Unauthenticated):
     """No registered agent has selectors that match this local process."""
 
@@ -115,6 +127,18 @@ class AgentUnregistered(AgentBarred):
     """No agent is registered for this workload identity; ask an administrator to register it."""
 
     code = "agent_unregistered"
+
+
+class IdentityUnmapped(AgentBarred):
+    """The token is genuine, but no rule of its issuer maps it to an agent; ask an administrator for one."""
+
+    code = "identity_unmapped"
+
+
+class IdentityAmbiguous(AgentBarred):
+    """The token is genuine, but several rules of its issuer map it to an agent; an administrator must decide."""
+
+    code = "identity_ambiguous"
 
 
 class AgentSuspended(AgentBarred):

@@ -17,7 +17,16 @@ from broker.app.parts import Parts
 from broker.app.status import status
 from broker.documents import Snapshot
 from broker.doors.admin import Operators, operators_app
-from broker.doors.mcp import AgentsSocket, Barred, OpenStreams, Sessions, SseDoor, agents_app, everyone
+from broker.doors.mcp import (
+    AgentsSocket,
+    Barred,
+    OpenStreams,
+    ProtectedResource,
+    Sessions,
+    SseDoor,
+    agents_app,
+    everyone,
+)
 from broker.errors import ListenerRefused
 
 _CLOSING_SECONDS = 2.0
@@ -61,7 +70,7 @@ class Doors:
             SseDoor(parts.server, document.caps.request_bytes, self._requests),
             parts.entrance,
             _security(documents, self.url),
-            document.audience,
+            ProtectedResource(document.audience, lambda: parts.documents.current.issuers),
             parts.trouble,
             self._requests,
         )
@@ -76,6 +85,7 @@ class Doors:
             lambda: status(parts),
             parts.indexer,
             parts.history,
+            parts.access_keys,
         )
         self._servers = (
             (HttpServer(app, tls=tls), http),

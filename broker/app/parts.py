@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from broker.app.federation import Federation
 from broker.app.options import Options
 from broker.budget import CallSlots
 from broker.documents import Documents, Snapshot
@@ -19,7 +20,7 @@ from broker.evidence.sinks import open_sink
 from broker.identity import BundleKeeper, BundleUrl, Identifier, TrustStore
 from broker.pipeline import Pipeline, Recorder
 from broker.store import Store
-from broker.vault import SigningKeys, Vault, read_key
+from broker.vault import AccessKeys, SigningKeys, Vault, read_key
 
 
 class Parts:
@@ -46,12 +47,14 @@ class Parts:
         self.egress = Egress()
         self.trust = TrustStore()
         self.bundles = BundleKeeper(self.trust)
+        self.federation = Federation(documents, self.egress)
         broker = documents.current.broker
         sinks = [open_sink(source, self.egress) for source in documents.current.sinks]
         self.heads = Heads(store, signing, recorder, sinks, broker.trail.checkpoint_seconds)
         caps = broker.caps
         self.slots = CallSlots(caps.calls_at_once, caps.calls_at_once_per_agent)
         self.pipeline = Pipeline(documents, recorder, self.slots, vault, self.egress)
+        self.access_keys = AccessKeys(store)
         self.refused = RefusedAuthentications(recorder.note)
         self.indexer = Indexer(store)
         identifier = Identifier(
@@ -59,6 +62,9 @@ class Parts:
             self.trust,
             lambda: documents.current.registry,
             lambda: documents.current.trust_domains,
+            federated=self.federation.verifier,
+            reviews=self.federation.reviews,
+            keys=self.access_keys.ring,
         )
         self.entrance = Entrance(documents, identifier, self.refused, development=options.development)
         self.server = McpServer(documents, self.pipeline)
@@ -81,6 +87,8 @@ class Parts:
         parts = cls(options, documents, store, vault, signing, recorder)
         stack.push_async_callback(parts.egress.close)
         stack.push_async_callback(parts.bundles.close)
+        stack.push_async_callback(parts.federation.keeper.close)
+        await parts.access_keys.start()
         await parts.heads.check()
         parts.unfinished = await recorder.recover()
         parts.trust_snapshot(snapshot)
@@ -98,6 +106,7 @@ class Parts:
                 client = self.egress.client(reach, Limits(response_bytes=1 << 20), source.authority)
                 urls.append(BundleUrl(name, source.url, client, source.stale_after))
         self.bundles.keep(urls)
+        self.federation.put_in_force(snapshot)
 
     def trouble(self) -> Mapping[str, Any] | None:
         """Return what keeps the broker from serving calls now, or None."""

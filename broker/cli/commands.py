@@ -27,6 +27,7 @@ COMMANDS = {
     "agents": ("agents", "List the registered agents."),
     "tools": ("tools", "List the tools that an agent can know of."),
     "grants": ("grants", "Connect, test and revoke the accounts that the broker uses."),
+    "keys": ("keys", "Access keys, for clients that can prove themselves in no better way."),
     "connector": ("connector", "Fetch and pin what a service says of itself."),
     "documents": ("documents", "See how the documents came to be what they are, and undo a change."),
     "trail": ("trail", "Read, export and verify the trail; erase personal data; legal holds."),

@@ -7,6 +7,7 @@ from broker.documents.agents import Operators, check_operators, check_registry
 from broker.documents.connections import check_connections
 from broker.documents.files import SetFiles, set_digest
 from broker.documents.findings import Findings
+from broker.documents.issuers import check_issuers
 from broker.documents.listen import check_listeners
 from broker.documents.outline import outline
 from broker.documents.parse import Document
@@ -36,10 +37,11 @@ def load(
     check_listeners(findings)
     sinks = check_sinks(findings, broker, directory)
 
-    # 2. Who calls, and who is asked: trust domains, operators, agents.
+    # 2. Who calls, and who is asked: trust domains, operators, agents, and the issuers whose tokens stand for them.
     domains, sources = check_trust(findings)
     operators = check_operators(findings, broker) if broker else {}
     registry = check_registry(findings, domains, {**operators, **(operators_in_force or {})})
+    issuers, issuer_sources = check_issuers(findings, registry, broker, directory)
 
     # 3. What there is to call, and who may.
     connections, catalog = check_connections(findings, find)
@@ -61,6 +63,8 @@ def load(
         sinks=sinks,
         trust_domains=domains,
         trust_sources=sources,
+        issuers=issuers,
+        issuer_sources=issuer_sources,
         registry=registry,
         policies=policies,
         policy_names=names,

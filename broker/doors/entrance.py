@@ -49,12 +49,13 @@ class Entrance:
     async def admit(self, proof: Proof, transport: Transport, source: str, owner: str | None = None) -> Caller:
         """Return the caller, or raise `Unauthenticated` or `AgentBarred` after having it counted.
 
-        `owner` is the workload that the connection belongs to, once it belongs to one.
+        `owner` is the principal that the connection belongs to, once it belongs to one.
         """
         identity = None
         try:
+            await self._identifier.consult(proof)
             identity = self._identifier.identify(proof)
-            if owner is not None and owner != identity.spiffe_id:
+            if owner is not None and owner != identity.principal:
                 raise SessionOfAnother
             self._check_mode(identity, proof)
             self._documents.current.registry.active(identity, datetime.datetime.now(datetime.UTC))

@@ -4,30 +4,48 @@ Holding a `WorkloadIdentity` means that it was verified. Owner, team, environmen
 only, never from a token or a client.
 """
 
+from broker.identity.access_key import AccessKey, KeyRing, new_access_key
 from broker.identity.bundle import TrustBundle, TrustStore, parse_bundle
+from broker.identity.federated import FederatedVerifier, Issuers
 from broker.identity.fetch import BundleKeeper, BundleUrl
 from broker.identity.identify import Identifier, Proof
+from broker.identity.issuer import Issuer, IssuerDocument
+from broker.identity.issuer_keys import KeySetKeeper, KeySetUrl
+from broker.identity.jwks import parse_key_set
 from broker.identity.peer import Peer, described, socket_peer
 from broker.identity.registry import Agent, AgentDocument, Registry, TrustDomain, TrustDomainDocument
+from broker.identity.token_review import ReviewServer, TokenReviews
 from broker.identity.workload import OnBehalfOf, SpiffeId, WorkloadIdentity
 
 __all__ = [
+    "AccessKey",
     "Agent",
     "AgentDocument",
     "BundleKeeper",
     "BundleUrl",
+    "FederatedVerifier",
     "Identifier",
+    "Issuer",
+    "IssuerDocument",
+    "Issuers",
+    "KeyRing",
+    "KeySetKeeper",
+    "KeySetUrl",
     "OnBehalfOf",
     "Peer",
     "Proof",
     "Registry",
+    "ReviewServer",
     "SpiffeId",
+    "TokenReviews",
     "TrustBundle",
     "TrustDomain",
     "TrustDomainDocument",
     "TrustStore",
     "WorkloadIdentity",
     "described",
+    "new_access_key",
     "parse_bundle",
+    "parse_key_set",
     "socket_peer",
 ]

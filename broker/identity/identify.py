@@ -5,10 +5,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from broker.errors import PeerAmbiguous, PeerUnknown, ProofMissing
+from broker.identity.access_key import PREFIX, KeyRing
 from broker.identity.bundle import TrustStore
+from broker.identity.federated import FederatedVerifier
 from broker.identity.peer import Peer
 from broker.identity.registry import Registry, TrustDomain
 from broker.identity.svid import SvidVerifier
+from broker.identity.token_review import TokenReviews
 from broker.identity.workload import SpiffeId, WorkloadIdentity
 
 
@@ -34,19 +37,40 @@ class Identifier:
         registry: Callable[[], Registry],
         domains: Callable[[], Mapping[str, TrustDomain]],
         clock: Callable[[], float] = time.time,
+        *,
+        federated: FederatedVerifier | None = None,
+        reviews: TokenReviews | None = None,
+        keys: KeyRing | None = None,
     ) -> None:
         self._svids = SvidVerifier(audience, store)
         self._registry = registry
         self._domains = domains
         self._clock = clock
+        self._federated = federated
+        self._reviews = reviews
+        self._keys = keys or KeyRing()
+
+    async def consult(self, proof: Proof) -> None:
+        """Ask whoever must be asked about a proof before it is identified; raise `Unauthenticated`."""
+        if self._reviews is not None and proof.token is not None:
+            await self._reviews.ask(proof.token)
 
     def identify(self, proof: Proof) -> WorkloadIdentity:
         """Return who calls, or raise `Unauthenticated`. A token that fails is never replaced by a weaker proof."""
         if proof.token is not None:
-            return self._svids.verify(proof.token, self._domains(), self._clock())
+            return self._identify_token(proof.token, self._clock())
         if proof.peer is not None:
             return self._identify_peer(proof.peer, proof.agent)
         raise ProofMissing
+
+    def _identify_token(self, token: str, now: float) -> WorkloadIdentity:
+        """Have a token verified by whom it says it is of: nobody else is asked if that fails."""
+        if token.startswith(PREFIX):
+            return self._keys.verify(token, now)
+        issuer = self._federated.issuer_of(token) if self._federated is not None else None
+        if self._federated is not None and issuer is not None:
+            return self._federated.verify(token, issuer, now)
+        return self._svids.verify(token, self._domains(), now)
 
     def _identify_peer(self, peer: Peer, wanted: str | None) -> WorkloadIdentity:
         matching = self._registry().matching(peer.selectors)

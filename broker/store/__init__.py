@@ -14,6 +14,7 @@ from typing import IO, Self, TypeVar
 import sqlite_utils
 
 from broker.errors import AuditUnavailable, StoreInUse, StoreUnusable
+from broker.store.access_keys import AccessKeyRow, AccessKeyTable
 from broker.store.grants import GrantRow, GrantStatus, GrantTable
 from broker.store.history import HistoryTable, SetRow
 from broker.store.holds import Hold, HoldTable
@@ -27,6 +28,7 @@ from broker.store.trail import TrailTable
 from broker.store.transaction import Transaction
 
 __all__ = [
+    "AccessKeyRow",
     "CommitQueue",
     "Connection",
     "GrantRow",
@@ -58,6 +60,7 @@ class Store:
         self._lock = lock
         self.settings = SettingTable()
         self.grants = GrantTable()
+        self.access_keys = AccessKeyTable()
         self.signing_keys = SigningKeyTable()
         self.trail = TrailTable(log)
         self.payloads = PayloadTable()

@@ -87,3 +87,22 @@ def history(database: Any) -> None:
         not_null={"digest", "files"},
     )
     database["document_sets"].create_index(["digest"], index_name="sets_by_digest")
+
+
+@MIGRATIONS()
+def access_keys(database: Any) -> None:
+    """Make room for the hashes of access keys."""
+    database["access_keys"].create(
+        {
+            "id": str,
+            "workload": str,
+            "hash": str,
+            "label": str,
+            "created": str,
+            "created_by": str,
+            "expires": str,
+            "revoked": str,
+        },
+        pk="id",
+        not_null={"workload", "hash", "created", "created_by", "expires"},
+    )

@@ -27,7 +27,7 @@ from broker.evidence.heads import Heads
 from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
 from broker.pipeline import Recorder, harmless, service_of
-from broker.vault import Opened, SigningKeys, Vault
+from broker.vault import AccessKeys, Opened, SigningKeys, Vault
 
 _LARGEST_BODY = 1 << 20
 
@@ -67,6 +67,7 @@ class Operators:
         status: Callable[[], Mapping[str, Any]],
         indexer: Indexer,
         history: DocumentHistory,
+        access_keys: AccessKeys,
     ) -> None:
         self.documents = documents
         self.recorder = recorder
@@ -77,6 +78,7 @@ class Operators:
         self.status = status
         self.indexer = indexer
         self.history = history
+        self.access_keys = access_keys
         self.fetched: dict[str, bytes] = {}
         self.pruning = asyncio.Lock()
         """Held while something is pruned, and while an export takes its place before the next thing that is."""

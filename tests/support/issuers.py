@@ -1,10 +1,13 @@
 """Issuers other than trust domains, for tests: what they put into tokens, and how documents describe them."""
 
 import json
+import time
+from pathlib import Path
 from typing import Any
 
 from broker.identity import Issuer
 from broker.identity.issuer import AgentRule, Rule, equalities_of
+from tests.support.documents import AUDIENCE as BROKER
 from tests.support.documents import HEAD
 from tests.support.low_issuer import AUDIENCE, WORKLOAD, Key, claims, entry, header, token
 
@@ -48,3 +51,16 @@ def issuer_document(*rules: dict[str, Any], **spec: Any) -> str:
     """Return an Issuer document whose keys are in login.json."""
     members = {"issuer": ISSUER, "environment": "production", "keys": {"file": "login.json"}, "agents": rules, **spec}
     return f"{HEAD}kind: Issuer\nmetadata: {{name: login}}\nspec: {json.dumps(members)}\n"
+
+
+def fresh(**changes: Any) -> str:
+    """Return a login's token for the broker of tests/support/documents.py, issued now."""
+    now = int(time.time())
+    return signed(login(**{"aud": [BROKER], "iat": now, "exp": now + 300, **changes}))
+
+
+def write_issuer(directory: Path, *rules: dict[str, Any], **spec: Any) -> None:
+    """Write an Issuer document, and the keys that it names, into a directory of documents."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "login.json").write_bytes(key_set())
+    (directory / "issuer.yaml").write_text(issuer_document(*rules, **spec))

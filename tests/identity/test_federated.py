@@ -181,7 +181,7 @@ def test_a_remembered_token_ends_with_its_time_its_key_its_rule_and_its_issuer(f
     with pytest.raises(AgentBarred):
         federation.verify(text)
     federation.issuer = issuer()
-    assert federation.verify(text)
+    assert federation.verify(text).spiffe_id == WORKLOAD
     federation.now += 400
     with pytest.raises(ProofExpired):
         federation.verify(text)
@@ -194,7 +194,7 @@ def test_a_remembered_token_ends_with_its_time_its_key_its_rule_and_its_issuer(f
 def test_keys_that_could_not_be_renewed_stop_being_trusted(federation: Federation) -> None:
     """Issue 4: kept fresh as trust bundles are; stale ones stop being trusted, also for what is remembered."""
     federation.keys.put(parse_key_set(ISSUER, key_set(), fetched_at=NOW), stale_after=NOW + 100)
-    assert federation.verify(signed())
+    assert federation.verify(signed()).spiffe_id == WORKLOAD
 
     federation.now += 101
 
@@ -238,7 +238,7 @@ def test_required_scopes_must_be_there(
     federation.issuer = issuer(scopes=("agent-access",))
 
     if accepted:
-        assert federation.verify(signed(login(**changes)))
+        assert federation.verify(signed(login(**changes))).spiffe_id == WORKLOAD
         return
     with pytest.raises(InsufficientScope) as refused:
         federation.verify(signed(login(**changes)))

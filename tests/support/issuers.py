@@ -12,7 +12,7 @@ from tests.support.documents import HEAD
 from tests.support.low_issuer import AUDIENCE, WORKLOAD, Key, claims, entry, header, token
 
 ISSUER = "https://login.example.com"
-POD = {
+POD: dict[str, Any] = {
     "sub": "system:serviceaccount:agents:analyst",
     "kubernetes.io": {"namespace": "agents", "serviceaccount": {"name": "analyst", "uid": "1"}},
 }

@@ -174,6 +174,18 @@ class AccessDenied(Refusal):
     code = "access_denied"
 
 
+class ConditionFailed(Refusal):
+    """A condition of the agent's policies cannot be evaluated for this call; an administrator must look at it."""
+
+    code = "condition_failed"
+
+
+class ApprovalNeeded(Refusal):
+    """An operator must approve this call before it is made."""
+
+    code = "approval_needed"
+
+
 class InvalidArguments(Refusal):
     """The arguments do not match the tool's input schema."""
 
@@ -190,6 +202,12 @@ class ActionNotBuilt(Refusal):
     """This connector names the action so that policies can speak of it, but does not perform it yet."""
 
     code = "action_not_built"
+
+
+class LimitReached(Refusal):
+    """A limit of the agent's policies is reached; wait before trying again."""
+
+    code = "limit_reached"
 
 
 class TooManyCalls(Refusal):

@@ -38,6 +38,7 @@ ONLY_IN = {
     "cryptography": {"vault", "audit", "cli", "testing"},
     "ruamel": {"documents", "cli"},
     "jsonschema_rs": {"catalog"},
+    "cel": {"policy"},
 }
 
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from broker.app.federation import Federation
 from broker.app.options import Options
-from broker.budget import CallSlots
+from broker.budget import CallLimits, CallSlots
 from broker.documents import Documents, Snapshot
 from broker.doors.entrance import Entrance, RefusedAuthentications
 from broker.doors.mcp import McpServer
@@ -53,7 +53,7 @@ class Parts:
         self.heads = Heads(store, signing, recorder, sinks, broker.trail.checkpoint_seconds)
         caps = broker.caps
         self.slots = CallSlots(caps.calls_at_once, caps.calls_at_once_per_agent)
-        self.pipeline = Pipeline(documents, recorder, self.slots, vault, self.egress)
+        self.pipeline = Pipeline(documents, recorder, self.slots, CallLimits(store), vault, self.egress)
         self.access_keys = AccessKeys(store)
         self.refused = RefusedAuthentications(recorder.note)
         self.indexer = Indexer(store)
@@ -112,6 +112,6 @@ class Parts:
         """Return what keeps the broker from serving calls now, or None."""
         if self.pipeline.draining:
             return {"status": "draining"}
-        if self.store.commits.failing or self.recorder.hindrances:
+        if self.store.commits.failing or self.store.commits.stalled or self.recorder.hindrances:
             return {"status": "audit_unavailable"}
         return None

@@ -18,6 +18,7 @@ from broker.store.access_keys import AccessKeyRow, AccessKeyTable
 from broker.store.grants import GrantRow, GrantStatus, GrantTable
 from broker.store.history import HistoryTable, SetRow
 from broker.store.holds import Hold, HoldTable
+from broker.store.limits import LimitTable
 from broker.store.migrations import MIGRATIONS
 from broker.store.payloads import PayloadTable
 from broker.store.queue import CommitQueue, Pending
@@ -65,6 +66,7 @@ class Store:
         self.trail = TrailTable(log)
         self.payloads = PayloadTable()
         self.holds = HoldTable()
+        self.limits = LimitTable()
         self.search = SearchIndex(path)
         self.history = HistoryTable()
         self.commits = CommitQueue(

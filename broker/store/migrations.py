@@ -90,6 +90,16 @@ def history(database: Any) -> None:
 
 
 @MIGRATIONS()
+def limits(database: Any) -> None:
+    """Make room for how many calls each limit of a policy has counted."""
+    database["limit_counts"].create(
+        {"workload": str, "key": str, "per": str, "start": int, "calls": int},
+        pk=("workload", "key", "per"),
+        not_null={"start", "calls"},
+    )
+
+
+@MIGRATIONS()
 def access_keys(database: Any) -> None:
     """Make room for the hashes of access keys."""
     database["access_keys"].create(

@@ -10,6 +10,7 @@ from broker.egress import Session
 from broker.pipeline import Recorder
 from broker.pipeline.story import Story
 from broker.store.queue import CommitQueue
+from broker.vault import SigningKeys
 
 POINTS = (
     "before-first-commit",
@@ -20,11 +21,16 @@ POINTS = (
     "before-last-commit",
     "in-last-commit",
     "after-last-commit",
+    "in-any-commit",
+    "at-digest",
 )
+"""Of a call, in order; and wherever a commit or a digest is made."""
+STARTING = ("in-first-commit-of-all", "before-recovery", "after-recovery", "before-signing")
 
 
-def kill_at(point: str, chance: float = 0.05) -> None:
-    """Arrange for it: each time the point is reached, the process may end there."""
+def kill_at(point: str) -> None:
+    """Arrange for it: each time the point is reached, the process may end there; of a start's points, it does."""
+    chance = 0.05 if point in POINTS else 1
 
     def maybe() -> None:
         if random.random() < chance:  # noqa: S311 - no secret
@@ -40,7 +46,11 @@ def kill_at(point: str, chance: float = 0.05) -> None:
         "in-last-commit": lambda: _around(Story, "_append_end", after=maybe),
         "after-last-commit": lambda: _around(Story, "__aexit__", after_await=maybe),
         "in-any-commit": lambda: _around(CommitQueue, "_commit", after=maybe),
+        "in-first-commit-of-all": lambda: _around(CommitQueue, "_commit", after=maybe),
         "at-digest": lambda: _around(Recorder, "digest", after=maybe),
+        "before-recovery": lambda: _around(Recorder, "recover", before=maybe),
+        "after-recovery": lambda: _around(Recorder, "recover", after_await=maybe),
+        "before-signing": lambda: _around(SigningKeys, "sign", before=maybe),
     }
     place[point]()
 

@@ -21,7 +21,12 @@ _PROTOCOLS = {
     **dict.fromkeys(("identity_unmapped", "identity_ambiguous", "insufficient_scope"), "OpenID"),
     "proof_revoked": "access key",
 }
-_LIFE = {"started": (3, "Start"), "stopped": (4, "Stop"), "recording_resumed": (6, "Enable")}
+_LIFE = {
+    "started": (3, "Start"),
+    "stopped": (4, "Stop"),
+    **dict.fromkeys(("recording_resumed", "clock_caught_up"), (6, "Enable")),
+    "clock_set_back": (7, "Disable"),
+}
 _OF_THE_TRAIL = frozenset(
     {"trail", "checkpoint", "checkpoint_not", "bundle", "shipped_head", "index", "payload", "payloads"}
 )

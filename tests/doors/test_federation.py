@@ -9,7 +9,7 @@ import requests
 from tests.conftest import Serve
 from tests.support.broker import ServedBroker, until
 from tests.support.clients import Lines, Wire, request
-from tests.support.documents import ANALYST, AUDIENCE
+from tests.support.documents import ANALYST, AUDIENCE, HEAD
 from tests.support.issuers import ISSUER, fresh, issuer_document, write_issuer
 
 DESKTOP = {"agent": "analyst", "client": "desktop"}
@@ -166,3 +166,21 @@ def test_an_access_key_is_issued_used_and_revoked_on_record(federated: ServedBro
     assert secret not in repr(federated.records()) + repr(operators.get("/v1/keys"))
     for stored in federated.written.directory.joinpath("data").iterdir():
         assert secret.encode() not in stored.read_bytes()
+
+
+def test_policies_see_how_an_agent_was_proved_and_on_whose_behalf_it_acts(federated: ServedBroker) -> None:
+    """Issue 4: access keys are refusable by policy; a delegation can be required and conditions may speak of it."""
+    key = federated.operators.post("/v1/keys", {"agent": "analyst"})["key"]
+    federated.written.put(
+        "policies.yaml",
+        f"{HEAD}kind: AgentPolicy\nmetadata: {{name: analyst-notes}}\nspec:\n"
+        f"  identity: {{workload: '{ANALYST}'}}\n"
+        "  require: {refuse_methods: [access-key], on_behalf_of: true}\n"
+        "  tools:\n    - resource: notes.notes\n      actions: [read]\n"
+        "      when: on_behalf_of.subject == 'jane' && context.assurance == 'federated'\n",
+    )
+    until(lambda: Wire(federated, key).call(*READ).code == "access_denied")
+
+    codes = [Wire(federated, token).call(*READ).code for token in (fresh(), fresh(sub="john"), federated.token(), key)]
+
+    assert codes == [None, "access_denied", "access_denied", "access_denied"]

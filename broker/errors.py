@@ -89,6 +89,12 @@ class ProofRevoked(Unauthenticated):
     code = "proof_revoked"
 
 
+class AssertionReplayed(Unauthenticated):
+    """The assertion has been used before; each is good for one use. Get a new one."""
+
+    code = "assertion_replayed"
+
+
 class InsufficientScope(Unauthenticated):
     """The token lacks a scope that this broker asks for; authorize again with the scopes that the answer names."""
 

@@ -27,6 +27,7 @@ from broker.doors.mcp import (
     agents_app,
     everyone,
 )
+from broker.doors.token import TokenEndpoint
 from broker.errors import ListenerRefused
 
 _CLOSING_SECONDS = 2.0
@@ -70,7 +71,16 @@ class Doors:
             SseDoor(parts.server, document.caps.request_bytes, self._requests),
             parts.entrance,
             _security(documents, self.url),
-            ProtectedResource(document.audience, lambda: parts.documents.current.issuers),
+            ProtectedResource(
+                document.audience, lambda: parts.documents.current.issuers, parts.federation.authorization_server
+            ),
+            TokenEndpoint(
+                parts.federation.authorization_server,
+                parts.entrance,
+                parts.clients,
+                parts.delegations,
+                document.audience,
+            ),
             parts.trouble,
             self._requests,
         )

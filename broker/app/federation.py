@@ -5,8 +5,18 @@ from collections.abc import Mapping
 
 from broker.documents import Documents, Snapshot
 from broker.documents.snapshot import Server
+from broker.doors.token import authorization_server
 from broker.egress import Client, Egress, Limits, Reach
-from broker.identity import FederatedVerifier, KeySetKeeper, KeySetUrl, ReviewServer, TokenReviews, TrustStore
+from broker.identity import (
+    AssertionVerifier,
+    FederatedVerifier,
+    IssuedTokens,
+    KeySetKeeper,
+    KeySetUrl,
+    ReviewServer,
+    TokenReviews,
+    TrustStore,
+)
 
 _LIMITS = Limits(total_seconds=10.0, response_bytes=1 << 20)
 
@@ -20,6 +30,12 @@ class Federation:
         self.keys = TrustStore()
         self.keeper = KeySetKeeper(self.keys)
         self.verifier = FederatedVerifier(lambda: documents.current.issuers, self.keys, self.keeper.unknown_key)
+        audience = documents.current.broker.audience
+        self.authorization_server = authorization_server(audience)
+        self.issued = IssuedTokens()
+        self.assertions = AssertionVerifier(
+            self.authorization_server, audience, lambda: documents.current.issuers, self.keys
+        )
         self.reviews = TokenReviews(self.verifier, self._review_servers, time.time)
 
     def put_in_force(self, snapshot: Snapshot) -> None:

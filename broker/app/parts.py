@@ -20,7 +20,7 @@ from broker.evidence.sinks import open_sink
 from broker.identity import BundleKeeper, BundleUrl, Identifier, TrustStore
 from broker.pipeline import Pipeline, Recorder
 from broker.store import Store
-from broker.vault import AccessKeys, SigningKeys, Vault, read_key
+from broker.vault import AccessKeys, Delegations, SigningKeys, Vault, read_key
 
 
 class Parts:
@@ -65,7 +65,15 @@ class Parts:
             federated=self.federation.verifier,
             reviews=self.federation.reviews,
             keys=self.access_keys.ring,
+            issued=self.federation.issued,
         )
+        self.clients = Identifier(
+            self.federation.authorization_server,
+            self.trust,
+            lambda: documents.current.registry,
+            lambda: documents.current.trust_domains,
+        )
+        self.delegations = Delegations(store, self.federation.assertions, self.federation.issued)
         self.entrance = Entrance(documents, identifier, self.refused, development=options.development)
         self.server = McpServer(documents, self.pipeline)
 

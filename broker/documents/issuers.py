@@ -37,6 +37,7 @@ def check_issuers(
             float(spec.longest_lifetime_seconds),
             tuple(spec.required_scopes),
             spec.trust_emails,
+            spec.id_jag,
             has_keys=spec.keys is not None or spec.token_review is None,
             is_reviewed=spec.token_review is not None,
         )

@@ -8,7 +8,9 @@ from broker.identity.access_key import AccessKey, KeyRing, new_access_key
 from broker.identity.bundle import TrustBundle, TrustStore, parse_bundle
 from broker.identity.federated import FederatedVerifier, Issuers
 from broker.identity.fetch import BundleKeeper, BundleUrl
+from broker.identity.id_jag import Assertion, AssertionVerifier
 from broker.identity.identify import Identifier, Proof
+from broker.identity.issued import IssuedTokens
 from broker.identity.issuer import Issuer, IssuerDocument
 from broker.identity.issuer_keys import KeySetKeeper, KeySetUrl
 from broker.identity.jwks import parse_key_set
@@ -21,10 +23,13 @@ __all__ = [
     "AccessKey",
     "Agent",
     "AgentDocument",
+    "Assertion",
+    "AssertionVerifier",
     "BundleKeeper",
     "BundleUrl",
     "FederatedVerifier",
     "Identifier",
+    "IssuedTokens",
     "Issuer",
     "IssuerDocument",
     "Issuers",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.errors import InsufficientScope, ProofExpired, ProofMalformed, ProofUntrusted
-from broker.identity.access_key import PREFIX
+from broker.identity import access_key, issued
 from broker.identity.bundle import TrustBundle, TrustStore
 from broker.identity.issuer import Issuer, subject_of
 from broker.identity.jwt import (
@@ -22,12 +22,15 @@ from broker.identity.jwt import (
 from broker.identity.workload import SpiffeId, WorkloadIdentity
 
 # x5t only names a certificate, as GitHub and Entra ID do; what names a key's place (jku, x5u) or a rule is refused
-_HEADER = ("alg", "kid", "typ", "x5t", "x5t#S256")
+HEADER = ("alg", "kid", "typ", "x5t", "x5t#S256")
 # RFC 9068 §2.1; other types (id-jag, logout, DPoP proofs, …) were signed to be something else
 _TYPES = ("jwt", "at+jwt", "application/at+jwt")
 _REMEMBERED = 10_000
 _REVIEW_SECONDS = 10.0  # as long as Kubernetes' own cache of reviews
 _MOST_REVIEWS = 10_000
+
+OPAQUE = (access_key.PREFIX, issued.PREFIX)
+"""How what is no token of an issuer's begins."""
 
 Issuers = Mapping[str, Issuer]
 """The issuers that are configured, by their URL: the exact value of `iss`."""
@@ -70,7 +73,7 @@ class FederatedVerifier:
         Raises `ProofMalformed` for what is no token at all.
         """
         issuers = self._issuers()
-        if not issuers or token.startswith(PREFIX):
+        if not issuers or token.startswith(OPAQUE):
             return None
         claimed = read_token(token).claims.get("iss")
         return issuers.get(claimed) if isinstance(claimed, str) else None
@@ -125,7 +128,7 @@ class FederatedVerifier:
             raise ProofUntrusted(detail="the API server says that the token is another's")
 
         # 2. What it was authorized for, and whom it stands for.
-        _check_scopes(claims, issuer)
+        check_scopes(claims, issuer)
         rule = issuer.rule_for(claims)
         identity = WorkloadIdentity(
             spiffe_id=rule.workload,
@@ -146,7 +149,7 @@ class FederatedVerifier:
         self, unverified: Unverified, issuer: Issuer, now: float
     ) -> tuple[float, TrustBundle | None, str | None]:
         """Return when a token expires, and the keys and the key that vouch for it."""
-        check_header(unverified.header, _HEADER)
+        check_header(unverified.header, HEADER)
         if "typ" in unverified.header and str(unverified.header["typ"]).lower() not in _TYPES:
             raise ProofMalformed(detail="typ is that of another kind of token")
         keys, key_id = self._keys(issuer, now), None
@@ -168,7 +171,7 @@ def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "replace")).digest()
 
 
-def _check_scopes(claims: Mapping[str, Any], issuer: Issuer) -> None:
+def check_scopes(claims: Mapping[str, Any], issuer: Issuer) -> None:
     """Return if the token has every scope that is asked for (`scope`, RFC 8693 §4.2; `scp` of Okta and Entra ID)."""
     given = claims.get("scope", claims.get("scp"))
     listed = given.split() if isinstance(given, str) else given if isinstance(given, list) else []

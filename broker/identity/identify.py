@@ -5,9 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from broker.errors import PeerAmbiguous, PeerUnknown, ProofMissing
-from broker.identity.access_key import PREFIX, KeyRing
+from broker.identity.access_key import PREFIX as KEY
+from broker.identity.access_key import KeyRing
 from broker.identity.bundle import TrustStore
 from broker.identity.federated import FederatedVerifier
+from broker.identity.issued import PREFIX as ISSUED
+from broker.identity.issued import IssuedTokens
 from broker.identity.peer import Peer
 from broker.identity.registry import Registry, TrustDomain
 from broker.identity.svid import SvidVerifier
@@ -41,6 +44,7 @@ class Identifier:
         federated: FederatedVerifier | None = None,
         reviews: TokenReviews | None = None,
         keys: KeyRing | None = None,
+        issued: IssuedTokens | None = None,
     ) -> None:
         self._svids = SvidVerifier(audience, store)
         self._registry = registry
@@ -49,6 +53,7 @@ class Identifier:
         self._federated = federated
         self._reviews = reviews
         self._keys = keys or KeyRing()
+        self._issued = issued or IssuedTokens()
 
     async def consult(self, proof: Proof) -> None:
         """Ask whoever must be asked about a proof before it is identified; raise `Unauthenticated`."""
@@ -65,8 +70,10 @@ class Identifier:
 
     def _identify_token(self, token: str, now: float) -> WorkloadIdentity:
         """Have a token verified by whom it says it is of: nobody else is asked if that fails."""
-        if token.startswith(PREFIX):
+        if token.startswith(KEY):
             return self._keys.verify(token, now)
+        if token.startswith(ISSUED):
+            return self._issued.verify(token, now)
         issuer = self._federated.issuer_of(token) if self._federated is not None else None
         if self._federated is not None and issuer is not None:
             return self._federated.verify(token, issuer, now)

@@ -128,6 +128,9 @@ class IssuerDocument(BaseModel):
         list[Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$", examples=["agent-access"])]],
         Field(max_length=16),
     ] = Field(default_factory=list, description="Scopes that its tokens must have; clients are told to ask for them.")
+    id_jag: bool = Field(
+        default=False, description="Take its identity assertions (ID-JAG) at the broker's token endpoint, each once."
+    )
     trust_emails: bool = Field(
         default=False, description="Believe a person's `email` without `email_verified`: nobody else can set it there."
     )
@@ -183,6 +186,7 @@ class Issuer:
     longest_lifetime: float = 3600.0
     scopes: tuple[str, ...] = ()
     trust_emails: bool = False
+    id_jag: bool = False
     has_keys: bool = True
     is_reviewed: bool = False
 

@@ -8,7 +8,7 @@ from typing import Literal, Self
 _SPIFFE_ID = re.compile(r"spiffe://([a-z0-9._-]{1,255})((?:/[a-zA-Z0-9._-]+)+)")
 _LONGEST = 2048  # SPIFFE-ID §2.3: bytes that every implementation must support, and more than which none should make
 
-Method = Literal["jwt-svid", "unix-peer", "oidc", "token-review", "access-key"]
+Method = Literal["jwt-svid", "unix-peer", "oidc", "token-review", "id-jag", "access-key"]
 Assurance = Literal["attested", "federated", "peer", "key", "development"]
 
 

@@ -15,6 +15,7 @@ import sqlite_utils
 
 from broker.errors import AuditUnavailable, StoreInUse, StoreUnusable
 from broker.store.access_keys import AccessKeyRow, AccessKeyTable
+from broker.store.assertions import AssertionTable
 from broker.store.grants import GrantRow, GrantStatus, GrantTable
 from broker.store.history import HistoryTable, SetRow
 from broker.store.holds import Hold, HoldTable
@@ -61,6 +62,7 @@ class Store:
         self._lock = lock
         self.settings = SettingTable()
         self.grants = GrantTable()
+        self.assertions = AssertionTable()
         self.access_keys = AccessKeyTable()
         self.signing_keys = SigningKeyTable()
         self.trail = TrailTable(log)

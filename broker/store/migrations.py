@@ -116,3 +116,9 @@ def access_keys(database: Any) -> None:
         pk="id",
         not_null={"workload", "hash", "created", "created_by", "expires"},
     )
+
+
+@MIGRATIONS()
+def used_assertions(database: Any) -> None:
+    """Make room for the assertions that were used, until they expire."""
+    database["used_assertions"].create({"issuer": str, "id": str, "expires": float}, pk=("issuer", "id"))

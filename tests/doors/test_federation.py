@@ -1,5 +1,6 @@
 """Agents that prove themselves by other tokens than SVIDs, through the doors of a broker that is served."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +10,30 @@ import requests
 from tests.conftest import Serve
 from tests.support.broker import ServedBroker, until
 from tests.support.clients import Lines, Wire, request
-from tests.support.documents import ANALYST, AUDIENCE, HEAD
+from tests.support.documents import ANALYST, AUDIENCE, HEAD, write_documents
 from tests.support.issuers import ISSUER, fresh, issuer_document, write_issuer
+from tests.support.notes import Notes, NotesService
 
 DESKTOP = {"agent": "analyst", "client": "desktop"}
 SERVICE = {"agent": "analyst", "actor": "analyst-service"}
 ROBOT = {"agent": "other", "claims": {"sub": "robot", "client_id": "robot"}}
+RULES = (DESKTOP, SERVICE, ROBOT)
 READ = ("notes_notes_read", {"id": "n1"})
 
 
+@pytest.fixture(scope="module")
+def federated(notes_service: NotesService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedBroker]:
+    """Serve one broker that takes tokens of an issuer."""
+    place = tmp_path_factory.mktemp("federated")
+    write_issuer(place, *RULES, required_scopes=["agent-access"])
+    with ServedBroker(write_documents(place, notes_service), Notes()) as broker:
+        yield broker
+
+
 @pytest.fixture
-def federated(serve: Serve, tmp_path: Path) -> ServedBroker:
-    """Serve a broker that takes tokens of an issuer."""
-    write_issuer(tmp_path / "access", DESKTOP, SERVICE, ROBOT, required_scopes=["agent-access"])
+def own(serve: Serve, tmp_path: Path) -> ServedBroker:
+    """Serve one that the test may change."""
+    write_issuer(tmp_path / "access", *RULES, required_scopes=["agent-access"])
     return serve()
 
 
@@ -56,14 +68,12 @@ def test_an_svid_says_nothing_of_an_issuer(federated: ServedBroker) -> None:
     assert identity["on_behalf_of"] is None
 
 
-def test_a_token_that_stands_for_nobody_is_a_403_with_its_own_code(federated: ServedBroker) -> None:
+def test_a_token_that_stands_for_nobody_is_a_403_with_its_own_code(own: ServedBroker) -> None:
     """Issue 4: no rule, no agent; what an operator needs is on record, and not told to the caller."""
-    response = requests.post(
-        f"{federated.url}/mcp", headers={"Authorization": f"Bearer {fresh(client_id='x')}"}, timeout=5
-    )
+    response = requests.post(f"{own.url}/mcp", headers={"Authorization": f"Bearer {fresh(client_id='x')}"}, timeout=5)
 
     assert (response.status_code, response.json()["error"]["data"]["code"]) == (403, "identity_unmapped")
-    (refused,) = federated.records(kind="authentication_refused")
+    (refused,) = own.records(kind="authentication_refused")
     assert "the nearest differs in azp" in refused["outcome"]["detail"]
     assert "differs" not in response.text
 
@@ -82,13 +92,13 @@ def test_a_token_without_the_scope_is_told_which_to_ask_for(federated: ServedBro
     assert "resource_metadata=" in challenge
 
 
-def test_the_metadata_lists_the_issuers_where_people_log_in(federated: ServedBroker) -> None:
+def test_the_metadata_lists_the_issuers_where_people_log_in(own: ServedBroker) -> None:
     """Issue 4, OAuth resource server: configured issuers, audience, scopes; as the documents in force have it."""
-    url = f"{federated.url}/.well-known/oauth-protected-resource/mcp"
+    url = f"{own.url}/.well-known/oauth-protected-resource/mcp"
 
     found = requests.get(url, timeout=5).json()
-    challenge = requests.post(f"{federated.url}/mcp", timeout=5).headers["WWW-Authenticate"]
-    federated.written.put("issuer.yaml", issuer_document(ROBOT))
+    challenge = requests.post(f"{own.url}/mcp", timeout=5).headers["WWW-Authenticate"]
+    own.written.put("issuer.yaml", issuer_document(ROBOT))
     until(lambda: "authorization_servers" not in requests.get(url, timeout=5).json())
 
     assert found["resource"] == AUDIENCE
@@ -97,15 +107,15 @@ def test_the_metadata_lists_the_issuers_where_people_log_in(federated: ServedBro
     assert "error" not in challenge
 
 
-def test_a_changed_rule_holds_for_the_next_call(federated: ServedBroker) -> None:
+def test_a_changed_rule_holds_for_the_next_call(own: ServedBroker) -> None:
     """A token that has been verified is remembered; what it stands for is what the documents say now."""
-    wire = Wire(federated, fresh())
+    wire = Wire(own, fresh())
     assert wire.tools()
 
-    federated.written.put("issuer.yaml", issuer_document({"agent": "other", "client": "desktop"}))
+    own.written.put("issuer.yaml", issuer_document({"agent": "other", "client": "desktop"}))
     until(lambda: wire.tools() == ["notes_notes_read"])
 
-    assert federated.story(wire.call(*READ).call_id)["requested"]["identity"]["agent"] == "other"
+    assert own.story(wire.call(*READ).call_id)["requested"]["identity"]["agent"] == "other"
 
 
 def test_a_session_belongs_to_the_person_too(federated: ServedBroker) -> None:
@@ -168,10 +178,10 @@ def test_an_access_key_is_issued_used_and_revoked_on_record(federated: ServedBro
         assert secret.encode() not in stored.read_bytes()
 
 
-def test_policies_see_how_an_agent_was_proved_and_on_whose_behalf_it_acts(federated: ServedBroker) -> None:
+def test_policies_see_how_an_agent_was_proved_and_on_whose_behalf_it_acts(own: ServedBroker) -> None:
     """Issue 4: access keys are refusable by policy; a delegation can be required and conditions may speak of it."""
-    key = federated.operators.post("/v1/keys", {"agent": "analyst"})["key"]
-    federated.written.put(
+    key = own.operators.post("/v1/keys", {"agent": "analyst"})["key"]
+    own.written.put(
         "policies.yaml",
         f"{HEAD}kind: AgentPolicy\nmetadata: {{name: analyst-notes}}\nspec:\n"
         f"  identity: {{workload: '{ANALYST}'}}\n"
@@ -179,8 +189,8 @@ def test_policies_see_how_an_agent_was_proved_and_on_whose_behalf_it_acts(federa
         "  tools:\n    - resource: notes.notes\n      actions: [read]\n"
         "      when: on_behalf_of.subject == 'jane' && context.assurance == 'federated'\n",
     )
-    until(lambda: Wire(federated, key).call(*READ).code == "access_denied")
+    until(lambda: Wire(own, key).call(*READ).code == "access_denied")
 
-    codes = [Wire(federated, token).call(*READ).code for token in (fresh(), fresh(sub="john"), federated.token(), key)]
+    codes = [Wire(own, token).call(*READ).code for token in (fresh(), fresh(sub="john"), own.token(), key)]
 
     assert codes == [None, "access_denied", "access_denied", "access_denied"]

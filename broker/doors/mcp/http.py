@@ -22,6 +22,7 @@ from broker.doors.mcp.refusals import NOT_ADMITTED
 from broker.doors.mcp.resource import ProtectedResource
 from broker.doors.mcp.sse import SseDoor
 from broker.doors.mcp.streams import Barred, OpenStreams
+from broker.doors.token import TokenEndpoint
 from broker.errors import (
     AgentBarred,
     Cut,
@@ -59,6 +60,7 @@ def agents_app(
     entrance: Entrance,
     security: TransportSecuritySettings,
     resource: ProtectedResource,
+    tokens: TokenEndpoint,
     ready: Callable[[], Mapping[str, Any] | None],
     streams: OpenStreams,
 ) -> ASGIApp:
@@ -86,6 +88,7 @@ def agents_app(
             Route("/sse", admitted(sse.open, "sse"), methods=["GET"]),
             Mount("/messages/", admitted(Open(sse.post, streams).serve, "sse")),
             *(Route(path, protected_resource) for path in resource.paths),
+            *tokens.routes(),
             Route("/healthz", health),
             Route("/readyz", readiness),
         ]

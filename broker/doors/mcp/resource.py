@@ -13,8 +13,9 @@ METADATA_PATH = "/.well-known/oauth-protected-resource"  # RFC 9728 §3
 class ProtectedResource:
     """Says which issuers' tokens open it, with which scopes, as the documents in force have it."""
 
-    def __init__(self, audience: str, issuers: Callable[[], Issuers]) -> None:
+    def __init__(self, audience: str, issuers: Callable[[], Issuers], own: str) -> None:
         self._audience = audience
+        self._own = own
         self._issuers = issuers
         self._metadata_url = _metadata_url(audience)
 
@@ -28,12 +29,15 @@ class ProtectedResource:
     def metadata(self) -> Mapping[str, Any]:
         """Return the metadata document; only issuers at which a person can log in are authorization servers."""
         servers = self._servers()
+        urls = sorted(issuer.issuer for issuer in servers)
+        if any(issuer.id_jag for issuer in servers):
+            urls.append(self._own)  # last: only clients that bring an identity assertion get anything there
         scopes = sorted({scope for issuer in servers for scope in issuer.scopes})
         return {
             "resource": self._audience,
             "bearer_methods_supported": ["header"],
             "resource_name": "Agent Access Manager",
-            **({"authorization_servers": sorted(issuer.issuer for issuer in servers)} if servers else {}),
+            **({"authorization_servers": urls} if urls else {}),
             **({"scopes_supported": scopes} if scopes else {}),
         }
 

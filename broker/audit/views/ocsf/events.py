@@ -41,7 +41,19 @@ _TO_THE_TRAIL = {
 _NOT_DONE = frozenset({"refused", "failed"})
 _WRONG = frozenset({"checkpoint_not_shipped", "shipped_head_missing", "trail_rolled_back"})
 _ENTITIES = frozenset(
-    {"documents", "snapshot", "rollback", "grant", "access_key", "token", "agent", "signing_key", "key", "hold"}
+    {
+        "documents",
+        "snapshot",
+        "rollback",
+        "grant",
+        "access_key",
+        "delegation",
+        "token",
+        "agent",
+        "signing_key",
+        "key",
+        "hold",
+    }
 )
 _CREATE, _READ, _UPDATE, _DELETE = (1, "Create"), (2, "Read"), (3, "Update"), (4, "Delete")
 _TO_ENTITIES = {

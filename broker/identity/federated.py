@@ -64,6 +64,8 @@ class FederatedVerifier:
         self._issuers = issuers
         self._store = store
         self._unknown_key = unknown_key
+        self._claimed: OrderedDict[bytes, str | None] = OrderedDict()
+        """Of whom tokens say that they are: reading one costs more than all else that is done for a remembered one."""
         self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
         self._reviews: OrderedDict[bytes, Review] = OrderedDict()
 
@@ -75,8 +77,14 @@ class FederatedVerifier:
         issuers = self._issuers()
         if not issuers or token.startswith(OPAQUE):
             return None
-        claimed = read_token(token).claims.get("iss")
-        return issuers.get(claimed) if isinstance(claimed, str) else None
+        digest = _digest(token)
+        if digest not in self._claimed:
+            claimed = read_token(token).claims.get("iss")
+            self._claimed[digest] = claimed if isinstance(claimed, str) else None
+            if len(self._claimed) > _REMEMBERED:
+                self._claimed.popitem(last=False)
+        claimed = self._claimed[digest]
+        return issuers.get(claimed) if claimed is not None else None
 
     def to_review(self, token: str, issuer: Issuer, now: float) -> bool:
         """Tell whether the API server must be asked about a token; raise if it would be refused whatever it says."""

@@ -110,6 +110,7 @@ def test_a_forged_proof_opens_no_door(federated: ServedBroker, notes_service: No
     assert notes_service.effects == before
 
 
+@pytest.mark.slow
 def test_a_stolen_token_ends_with_its_agent_and_its_key(federated: ServedBroker) -> None:
     """A bearer proof may repeat until it expires; an operator need not wait for that."""
     stolen = fresh()

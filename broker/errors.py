@@ -101,6 +101,12 @@ class InsufficientScope(Unauthenticated):
     code = "insufficient_scope"
 
 
+class ProxyUnknown(Unauthenticated):
+    """This listener is for the proxy alone; connect to the proxy, or to the broker's own address."""
+
+    code = "proxy_unknown"
+
+
 class PeerUnknown(Unauthenticated):
     """No registered agent has selectors that match this local process."""
 
@@ -475,6 +481,12 @@ class KeyMismatch(CannotStart):
     """The key-encryption key is not the one that sealed this store."""
 
     code = "key_mismatch"
+
+
+class ExtraMissing(CannotStart):
+    """The documents ask for what an optional part of the installation brings; install it."""
+
+    code = "extra_missing"
 
 
 class ListenerRefused(CannotStart):

@@ -17,7 +17,7 @@ from broker.evidence.heads import Heads
 from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
 from broker.evidence.sinks import open_sink
-from broker.identity import BundleKeeper, BundleUrl, Identifier, TrustStore
+from broker.identity import BundleKeeper, BundleUrl, Identifier, TrustStore, WorkloadApi
 from broker.pipeline import Pipeline, Recorder
 from broker.store import Store
 from broker.vault import AccessKeys, Delegations, SigningKeys, Vault, read_key
@@ -105,15 +105,17 @@ class Parts:
     def trust_snapshot(self, snapshot: Snapshot) -> None:
         """Put the snapshot's trust bundles in force, and keep those with URLs fresh."""
         self.trust.keep_only(set(snapshot.trust_sources))
-        urls = []
+        kept: list[BundleUrl | WorkloadApi] = []
         for name, source in snapshot.trust_sources.items():
             if source.bundle is not None:
                 self.trust.put(source.bundle)
+            elif source.workload_api is not None:
+                kept.append(WorkloadApi(name, source.workload_api, source.stale_after))
             elif source.url is not None:
                 reach = Reach(frozenset({urlsplit(source.url).netloc.lower()}), source.private)
                 client = self.egress.client(reach, Limits(response_bytes=1 << 20), source.authority)
-                urls.append(BundleUrl(name, source.url, client, source.stale_after))
-        self.bundles.keep(urls)
+                kept.append(BundleUrl(name, source.url, client, source.stale_after, source.server))
+        self.bundles.keep(kept)
         self.federation.put_in_force(snapshot)
 
     def trouble(self) -> Mapping[str, Any] | None:

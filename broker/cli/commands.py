@@ -30,6 +30,7 @@ COMMANDS = {
     "keys": ("keys", "Access keys, for clients that can prove themselves in no better way."),
     "connector": ("connector", "Fetch and pin what a service says of itself."),
     "documents": ("documents", "See how the documents came to be what they are, and undo a change."),
+    "policy": ("policy", "Explain decisions; test, compare and try out policies."),
     "trail": ("trail", "Read, export and verify the trail; erase personal data; legal holds."),
     "dev": ("dev", "Development: mint tokens of the development trust domain."),
 }

@@ -32,7 +32,9 @@ def written(document: Document) -> WrittenPolicy:
 def _decides(place: Place) -> bool:
     """Tell whether a place is one that decisions name: spec.tools[0].deny, spec.require.assurance, spec.observe."""
     match place:
-        case ("spec", "tools", int(), "actions" | "deny") | ("spec", "require", str()) | ("spec", "observe"):
+        case ("spec", "tools", int(), "actions" | "deny") | ("spec", "require", str()):
+            return True
+        case ("spec", "observe") | ("spec", "tests", int()):
             return True
     return False
 

@@ -1,5 +1,6 @@
 """Policies against the registry and the catalogue: whom each is for, and that what its rules name is there."""
 
+import datetime
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,7 +11,7 @@ from broker.documents.findings import Findings, value_at
 from broker.documents.source import Place, Source
 from broker.documents.words import closest, nearest
 from broker.identity import Registry
-from broker.policy import AgentPolicies, AgentPolicyDocument, WrittenPolicy, covers
+from broker.policy import AgentPolicies, AgentPolicyDocument, WrittenPolicy, covers, shadows
 
 
 def check_policies(
@@ -34,10 +35,21 @@ def check_policies(
     _check_rules(findings, catalog)
     united = {workload: AgentPolicies(policies, catalog.offered) for workload, policies in collected.items()}
     _check_recorded(findings, united, catalog)
+    _check_shadows(findings, united, registry)
     return (
         united,
         {workload: tuple(sorted(one.name for one in policies)) for workload, policies in collected.items()},
     )
+
+
+def _check_shadows(findings: Findings, united: dict[str, AgentPolicies], registry: Registry) -> None:
+    """Warn of rules that decide nothing: somebody believes that they do."""
+    documents = {document.name: document for document in findings.of("AgentPolicy")}
+    now = datetime.datetime.now(datetime.UTC)
+    for workload, policies in united.items():
+        for rule, why in shadows(policies, registry.agents.get(workload), now):
+            number, _, part = rule.place.removeprefix("tools[").partition("].")
+            findings.warn(documents[rule.policy], ("spec", "tools", int(number), part), why)
 
 
 def _check_recorded(findings: Findings, united: dict[str, AgentPolicies], catalog: Catalog) -> None:

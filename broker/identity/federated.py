@@ -8,7 +8,7 @@ from typing import Any
 
 from broker.errors import InsufficientScope, ProofExpired, ProofMalformed, ProofUntrusted
 from broker.identity import access_key, issued
-from broker.identity.bundle import TrustBundle, TrustStore
+from broker.identity.bundle import TrustBundle
 from broker.identity.issuer import Issuer, subject_of
 from broker.identity.jwt import (
     Unverified,
@@ -19,6 +19,7 @@ from broker.identity.jwt import (
     read_token,
     text_claim,
 )
+from broker.identity.store import TrustStore
 from broker.identity.workload import SpiffeId, WorkloadIdentity
 
 # x5t only names a certificate, as GitHub and Entra ID do; what names a key's place (jku, x5u) or a rule is refused

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from broker.errors import ProofForAnotherAudience, ProofMalformed, ProofUntrusted
-from broker.identity.bundle import TrustStore
 from broker.identity.federated import HEADER, Issuers, check_scopes
 from broker.identity.issuer import Issuer
 from broker.identity.jwt import Unverified, check_audience, check_header, check_signature, check_times, read_token
+from broker.identity.store import TrustStore
 from broker.identity.workload import OnBehalfOf
 
 _TYPE = "oauth-id-jag+jwt"

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from broker.egress import Client, Dispatch
 from broker.errors import InternalError, Refusal, UpstreamFailed, UpstreamMalformed
-from broker.identity.bundle import TrustBundle, TrustStore
+from broker.identity.bundle import TrustBundle
 from broker.identity.jwks import parse_key_set
+from broker.identity.store import TrustStore
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from typing import Literal, Self
 _SPIFFE_ID = re.compile(r"spiffe://([a-z0-9._-]{1,255})((?:/[a-zA-Z0-9._-]+)+)")
 _LONGEST = 2048  # SPIFFE-ID §2.3: bytes that every implementation must support, and more than which none should make
 
-Method = Literal["jwt-svid", "unix-peer", "oidc", "token-review", "id-jag", "access-key"]
-Assurance = Literal["attested", "federated", "peer", "key", "development"]
+Method = Literal["jwt-svid", "x509-svid", "unix-peer", "oidc", "token-review", "id-jag", "access-key"]
+Assurance = Literal["attested", "proxied", "federated", "peer", "key", "development"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,9 @@ class OnBehalfOf:
 class WorkloadIdentity:
     """A verified proof of which workload calls, and how it was proved.
 
-    `assurance` is `attested` for an SVID, `federated` for a token of another issuer, `peer` for "some process of this
-    local user", `key` for whoever has a copy of an access key, and `development` for an SVID of a trust domain whose
-    keys lie about on a developer's disk.
+    `assurance` is `attested` for an SVID, `proxied` for one that only a proxy has seen, `federated` for a token of
+    another issuer, `peer` for "some process of this local user", `key` for whoever has a copy of an access key, and
+    `development` for an SVID of a trust domain whose keys lie about on a developer's disk.
     """
 
     spiffe_id: str

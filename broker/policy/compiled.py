@@ -13,7 +13,7 @@ from broker.policy.decision import Approval, Limit, Obligations, Rule
 from broker.policy.document import AgentPolicyDocument
 from broker.policy.filter import Filter, parse_filter
 from broker.policy.request import AccessRequest
-from broker.policy.rule import ApprovalPart, LimitsPart, ToolRule, covers
+from broker.policy.rule import ApprovalPart, ToolRule, covers
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,20 @@ class CompiledRule:
         """Whether it may not apply to a request that it matches."""
         return self.when is not None or self.valid_from is not None or self.valid_until is not None
 
+    @property
+    def bounds(self) -> tuple[Any, ...]:
+        """What a call under its permit is bound by, but for limits."""
+        return self.fields, self.max_records, self.filter, self.approval, self.obligations
+
+    @property
+    def narrows(self) -> bool:
+        """Whether its permit leaves less than the whole call."""
+        return any(one is not None for one in self.bounds[:-1]) or bool(self.obligations)
+
+    def places(self) -> tuple[Rule, ...]:
+        """Return what decisions name of it: its permit, its denial, or both."""
+        return (*((self.permit,) if self.actions else ()), *((self.deny,) if self.denied else ()))
+
     def matches(self, resource: str) -> bool:
         """Tell whether it speaks of a resource."""
         return covers(self.resource, resource)
@@ -66,18 +80,19 @@ class CompiledRule:
         time = request.context.time
         if (self.valid_from or self.valid_until) and time is None:
             return False
-        return self._is_valid(time) and (self.when is None or self.when.holds(request))
+        return self.is_valid(time) and (self.when is None or self.when.holds(request))
 
     def denies(self, request: AccessRequest) -> bool:
         """Tell whether its denial applies, as it does where the time is not known; raise `CannotEvaluate` likewise."""
-        return self._is_valid(request.context.time) and (self.when is None or self.when.holds(request))
+        return self.is_valid(request.context.time) and (self.when is None or self.when.holds(request))
 
     def scope(self, request: AccessRequest) -> Scope:
         """Return what the permit narrows the call to; raise `CannotEvaluate` if its filter cannot be bound."""
         filters: tuple[Comparison, ...] = self.filter.bound(request) if self.filter is not None else ()
         return Scope(self.fields, self.max_records, filters)
 
-    def _is_valid(self, time: datetime.datetime | None) -> bool:
+    def is_valid(self, time: datetime.datetime | None) -> bool:
+        """Tell whether a time is one at which it applies; where it is not known, it is."""
         if time is None:
             return True
         began = self.valid_from is None or self.valid_from <= time
@@ -135,7 +150,9 @@ def _approval(part: ApprovalPart | None) -> Approval | None:
 
 
 def _limits(policy: WrittenPolicy, rule: ToolRule, permit: Rule) -> Iterable[Limit]:
-    part = rule.limits or LimitsPart.model_construct()
+    part = rule.limits
+    if part is None:
+        return
     what = json.dumps([policy.name, rule.resource, sorted(set(rule.actions)), rule.when])
     key = hashlib.sha256(what.encode()).hexdigest()[:32]
     if part.calls_per_minute is not None:

@@ -24,6 +24,10 @@ class CannotEvaluate(Exception):  # noqa: N818 - what it is: neither true nor fa
     """An expression has no value for a request; the words hold nothing of the request's values."""
 
 
+class Undetermined(CannotEvaluate):
+    """What an expression reads is not known of a request that is only told of."""
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """A compiled condition, and what it reads."""
@@ -35,9 +39,12 @@ class Condition:
     members: frozenset[Path]
     _program: Any = field(repr=False, compare=False)
     _names: frozenset[str] = field(repr=False, compare=False)
+    _reads: frozenset[Path] = field(repr=False, compare=False)
 
     def holds(self, request: AccessRequest) -> bool:
         """Tell whether it is true of a request; raise `CannotEvaluate` if it is neither true nor false."""
+        if request.unknown and (self._reads & request.unknown):
+            raise Undetermined("the trail does not hold what it reads")
         variables = {
             root: chosen(request.arguments, self._names) if root == "arguments" else values_of(root, request)
             for root in self.roots
@@ -61,7 +68,8 @@ def compile_condition(text: str) -> Condition:
     for pattern in found.patterns:
         _check_pattern(pattern)
     names = frozenset(path[0] for path in found.arguments)
-    return Condition(text, found.roots, found.arguments, found.members, program, names)
+    read = found.members | ({("arguments",)} if names else set())
+    return Condition(text, found.roots, found.arguments, found.members, program, names, read)
 
 
 def _program(text: str) -> Any:

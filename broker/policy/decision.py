@@ -45,6 +45,8 @@ class Failed:
 
     rule: Rule
     why: str
+    undetermined: bool = False
+    """Whether it only lacks what is not known of a request that is told of."""
 
 
 @dataclass(frozen=True, slots=True)

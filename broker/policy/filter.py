@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from broker.connector import Comparison
-from broker.policy.condition import CannotEvaluate
+from broker.policy.condition import CannotEvaluate, Undetermined
 from broker.policy.request import AccessRequest
 from broker.policy.shape import SHAPES, values_of
 from broker.policy.words import nearest
@@ -40,6 +40,8 @@ class Parameter:
 
     def of(self, request: AccessRequest) -> str | int | bool:
         """Return its value for a request; raise `CannotEvaluate` if there is none."""
+        if (self.root, self.name) in request.unknown:
+            raise Undetermined("the trail does not hold what its filter needs")
         value = values_of(self.root, request).get(self.name)
         if not isinstance(value, str | int | bool):
             raise CannotEvaluate(f"its filter needs {self.root}.{self.name}, which this call does not have")
@@ -61,12 +63,21 @@ class Term:
 class Filter:
     """A conjunction of comparisons."""
 
+    text: str
     terms: tuple[Term, ...]
 
     @property
     def fields(self) -> frozenset[str]:
         """The fields of records that it compares."""
         return frozenset(term.field for term in self.terms)
+
+    @property
+    def parameters(self) -> bool:
+        """Whether it needs values that a call may not have."""
+        values = [
+            one for term in self.terms for one in (term.value if isinstance(term.value, tuple) else (term.value,))
+        ]
+        return any(isinstance(one, Parameter) for one in values)
 
     def bound(self, request: AccessRequest) -> tuple[Comparison, ...]:
         """Return the comparisons for one request; raise `CannotEvaluate` if it lacks the value of a parameter."""
@@ -98,7 +109,7 @@ def parse_filter(text: str) -> Filter:
         terms.append(_term(tokens))
     if len(terms) > _MOST:
         raise ValueError(f"has more than {_MOST} comparisons")
-    return Filter(tuple(terms))
+    return Filter(text, tuple(terms))
 
 
 class _Tokens:

@@ -37,6 +37,8 @@ class AccessRequest:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     agent: Agent | None = None
     context: Context = NO_CONTEXT
+    unknown: frozenset[tuple[str, ...]] = frozenset()
+    """Of a request that is only told of: ("arguments",), or members such as ("on_behalf_of", "email")."""
 
     @property
     def on_behalf_of(self) -> OnBehalfOf | None:

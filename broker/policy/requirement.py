@@ -1,5 +1,6 @@
 """What policies demand of every call of an agent, whatever permits it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from broker.policy.compiled import WrittenPolicy
@@ -30,6 +31,15 @@ class Requirements:
             frozenset(part.refuse_methods),
             policy.rule("require.refuse_methods") if part.refuse_methods else None,
         )
+
+    def words(self) -> Iterator[str]:
+        """Yield each demand, in words."""
+        if self.on_behalf_of is not None:
+            yield "a delegation"
+        if self.assured is not None:
+            yield f"assurance {' or '.join(sorted(self.assurance))}"
+        if self.method is not None:
+            yield f"no {' or '.join(sorted(self.refused_methods))}"
 
     def unmet(self, request: AccessRequest) -> list[Rule]:
         """Return every demand that a request does not meet."""

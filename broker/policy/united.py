@@ -1,12 +1,13 @@
 """All policies of one workload, united: what decides its calls, and what may be listed to it."""
 
 import datetime
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from broker.policy.case import PolicyTest
 from broker.policy.compiled import CompiledRule, WrittenPolicy, compile_rules
-from broker.policy.condition import CannotEvaluate
+from broker.policy.condition import CannotEvaluate, Undetermined
 from broker.policy.decision import Decision, Failed, Reason, Rule
 from broker.policy.document import sealed_words
 from broker.policy.request import AccessRequest
@@ -16,6 +17,14 @@ Offered = Mapping[str, Mapping[str, bool]]
 """Every resource that connectors offer, its actions, and whether an action only reads."""
 
 NOTHING_OFFERED: Offered = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WrittenTest:
+    """A test of a policy, and where it stands."""
+
+    rule: Rule
+    test: PolicyTest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +44,33 @@ class _Entry:
     denies: tuple[CompiledRule, ...]
     observed: tuple[_Observed, ...]
     could: bool
+    narrowing: "Narrowing"
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowing:
+    """What permits leave of an action at most, all of them together: for telling an agent, not for deciding."""
+
+    fields: frozenset[str] | None = None
+    records: int | None = None
+    filtered: bool = False
+
+    @classmethod
+    def of(cls, permits: Sequence[CompiledRule]) -> "Narrowing":
+        """Return what some permits leave; nothing is narrowed that one of them leaves whole."""
+        fields = [one.fields for one in permits]
+        records = [one.max_records for one in permits]
+        return cls(
+            fields=None if None in fields else frozenset().union(*(one for one in fields if one is not None)),
+            records=None if None in records else max((one for one in records if one is not None), default=None),
+            filtered=all(one.filter is not None for one in permits),
+        )
+
+    def __bool__(self) -> bool:
+        return self.fields is not None or self.records is not None or self.filtered
+
+
+UNNARROWED_LIST = Narrowing()
 
 
 class AgentPolicies:
@@ -57,6 +93,12 @@ class AgentPolicies:
         self._observing = {policy.name: _observing(policy) for policy in ordered if policy.spec.observe is not None}
         self._entries: dict[tuple[str, str], _Entry] = {}
         self._spoken: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        self.tests = tuple(
+            WrittenTest(policy.rule(f"tests[{number}]"), test)
+            for policy in ordered
+            for number, test in enumerate(policy.spec.tests)
+        )
+        """What the policies say of themselves: all of them together are held to it."""
         self.recorded = sealed_words(word for policy in ordered for word in policy.spec.audit.record)
         """What of a call is recorded encrypted, whichever policy asks: `arguments` or some of them, `result`."""
 
@@ -76,9 +118,23 @@ class AgentPolicies:
         """Tell whether some call of the action could be permitted; what could not is neither listed nor validated."""
         return self._entry(resource, action).could
 
-    def permits(self, resource: str, action: str) -> tuple[CompiledRule, ...]:
-        """Return the rules that could permit the action, the widest first."""
-        return self._entry(resource, action).permits
+    def speaking(self, resource: str, action: str) -> tuple[tuple[CompiledRule, ...], tuple[CompiledRule, ...]]:
+        """Return the rules that permit an action, the widest first, and those that deny it, if they apply."""
+        entry = self._entry(resource, action)
+        return entry.permits, entry.denies
+
+    def narrowing(self, resource: str, action: str) -> Narrowing:
+        """Return what the permits of an action leave of it at most."""
+        return self._entry(resource, action).narrowing
+
+    @property
+    def demands(self) -> tuple[str, ...]:
+        """What is demanded of every call, in words."""
+        return tuple(sorted({word for one in self._requirements for word in one.words()}))
+
+    def observed_until(self, resource: str, action: str) -> tuple[datetime.datetime, ...]:
+        """Return until when an action is let through whatever the rules say, by each policy that is rolled out."""
+        return tuple(sorted({one.until for one in self._entry(resource, action).observed}))
 
     def decide(self, request: AccessRequest) -> Decision:
         """Decide one request. The same request is always decided the same."""
@@ -104,7 +160,7 @@ class AgentPolicies:
             try:
                 scope = rule.scope(request)
             except CannotEvaluate as error:
-                failed.append(Failed(rule.permit, str(error)))
+                failed.append(_failed(rule.permit, error))
                 continue
             return Decision(
                 effect="permit" if rule.approval is None else "needs_approval",
@@ -154,7 +210,11 @@ class AgentPolicies:
         )
         barred = any(not one.conditional for one in denies)
         return _Entry(
-            tuple(sorted(permits, key=lambda one: one.rank)), denies, observed, not barred and bool(permits or observed)
+            permits=tuple(sorted(permits, key=lambda one: one.rank)),
+            denies=denies,
+            observed=observed,
+            could=not barred and bool(permits or observed),
+            narrowing=Narrowing.of(permits) if permits and not observed else UNNARROWED_LIST,
         )
 
     def _lets_write(self, policy: str, action: str) -> bool:
@@ -209,8 +269,12 @@ def _applying(
             if applies(rule, request):
                 found.append(rule)
         except CannotEvaluate as error:
-            failed.append(Failed(named(rule), str(error)))
+            failed.append(_failed(named(rule), error))
     return found
+
+
+def _failed(rule: Rule, error: CannotEvaluate) -> Failed:
+    return Failed(rule, str(error), isinstance(error, Undetermined))
 
 
 def _not_evaluated(failed: list[Failed], permitted: tuple[str, ...], policies: tuple[str, ...]) -> Decision:

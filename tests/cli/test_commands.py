@@ -21,6 +21,10 @@ Aam = Callable[..., Any]
 AAM = Path(sys.executable).with_name("aam")
 
 COMMANDS = (
+    ("policy", "explain"),
+    ("policy", "test"),
+    ("policy", "diff"),
+    ("policy", "replay"),
     ("demo",), ("init",), ("check",), ("serve",), ("status",), ("doctor",), ("stdio",), ("client-config",), ("agents",),
     ("tools",), ("grants", "add"), ("grants", "list"), ("grants", "test"), ("grants", "revoke"),
     ("connector", "snapshot"), ("trail", "tail"), ("trail", "show"), ("trail", "export"), ("trail", "verify"),

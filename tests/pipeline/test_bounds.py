@@ -82,11 +82,12 @@ def test_fields_outside_a_permit_never_leave(in_line: InLine, written: Written) 
 
 def test_obligations_are_met_before_anything_leaves(in_line: InLine, written: Written) -> None:
     """Issue 4, The language: obligations `mask`, `redact`, `max_bytes`."""
-    put_rules(written, notes_rule("read", mask=["owner"], redact=["text"]), notes_rule("list", max_bytes=64))
+    put_rules(written, notes_rule("list", mask=["owner"], redact=["text"]), notes_rule("read", max_bytes=64))
 
     async def case(line: Line) -> None:
-        assert await answered(line, "notes_notes_read", {"id": "n1"}) == {"id": "n1", "owner": "****.com"}
-        assert (await line.refused("notes_notes_list", {})).code == "result_too_large"
+        listed = await answered(line, "notes_notes_list", {"limit": 1})
+        assert listed == {"notes": [{"id": "n1", "owner": "****.com"}]}
+        assert (await line.refused("notes_notes_read", {"id": "n" * 60})).code == "result_too_large"
 
     in_line(case)
 

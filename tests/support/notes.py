@@ -21,7 +21,7 @@ ID = {"type": "string", "minLength": 1, "maxLength": 300_000}
 INPUT = {"type": "object", "properties": {"id": ID}, "required": ["id"], "additionalProperties": False}
 ANYTHING = {"type": "object"}
 NOTE = {"id": {"type": "string"}, "text": {"type": "string"}, "owner": {"type": "string"}}
-OUTPUT = {"type": "object", "properties": NOTE}
+OUTPUT = {"type": "object", "properties": {"id": NOTE["id"], "text": NOTE["text"]}}
 LIST_INPUT = {
     "type": "object",
     "properties": {
@@ -30,7 +30,10 @@ LIST_INPUT = {
     },
     "additionalProperties": False,
 }
-LIST_OUTPUT = {"type": "object", "properties": {"notes": {"type": "array", "items": OUTPUT}}}
+LIST_OUTPUT = {
+    "type": "object",
+    "properties": {"notes": {"type": "array", "items": {"type": "object", "properties": NOTE}}},
+}
 FILTERABLE = frozenset({"id", "owner"})
 JANE, JOHN = "jane@example.com", "john@example.com"
 

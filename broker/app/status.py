@@ -50,6 +50,7 @@ def status(parts: Parts) -> Mapping[str, Any]:
             name: {
                 "development": domain.development,
                 "environment": domain.environment,
+                "takes_svids": name in documents.trust_sources,
                 "keys": len(bundle.keys) if (bundle := parts.trust.find(name)) else None,
                 "authorities": len(bundle.authorities) if bundle else None,
                 "stale": parts.trust.is_stale(name, now),

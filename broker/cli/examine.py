@@ -264,7 +264,7 @@ def _in_force(status: dict[str, Any], snapshot: Snapshot | None) -> Iterator[Fin
                 "its bundle could not be renewed for too long, so its agents are refused",
                 "check the bundle's URL or the Workload API; see the broker's log",
             )
-        elif not domain["keys"] and not domain["authorities"]:
+        elif domain["takes_svids"] and not domain["keys"] and not domain["authorities"]:
             yield Finding(
                 f"trust {name}",
                 "wrong",

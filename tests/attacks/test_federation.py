@@ -15,7 +15,7 @@ from joserfc.jwk import ECKey
 from tests.conftest import Serve
 from tests.support.broker import ServedBroker, until
 from tests.support.clients import Lines, Wire, request
-from tests.support.documents import ANALYST, AUDIENCE, agents_document
+from tests.support.documents import ANALYST, AUDIENCE, TRUST, agents_document
 from tests.support.issuers import fresh, issuer_document, key_set, login, signed, write_issuer
 from tests.support.low_issuer import encode, key, token
 from tests.support.notes import NotesService
@@ -163,3 +163,15 @@ def test_no_proof_is_in_a_log_the_trail_or_an_answer(federated: ServedBroker, ca
     secrets = {part for text in (*good, *bad) for part in (text.rpartition(".")[2], text.rpartition("_")[2])}
     told = repr(federated.records()) + caplog.text + repr(answers)
     assert not [secret for secret in secrets if len(secret) > 40 and secret in told]
+
+
+def test_a_trust_domain_that_lost_its_bundle_takes_no_svid(federated: ServedBroker) -> None:
+    """Absent means less: without a bundle nobody proves themselves by SVID, whoever signed it; others are let in."""
+    svid = Wire(federated, federated.token())
+    assert svid.tools()
+
+    trust = TRUST.replace("development: true, bundle: {file: prod.json}", "development: true")
+    federated.written.put("trust.yaml", trust)
+    until(lambda: svid.post(b"{}", "tools/list").status_code == 401)
+
+    assert Wire(federated, fresh()).tools()

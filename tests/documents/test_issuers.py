@@ -96,6 +96,16 @@ def test_a_cluster_may_be_known_by_its_keys_its_api_server_or_both(
     assert (both.has_keys, both.is_reviewed) == (True, True)
 
 
+def test_a_trust_domain_needs_no_bundle_where_nobody_has_svids(directory: Path, find: FindConnector) -> None:
+    """Who has no SPIRE has agents all the same: their names need a domain and an environment, and no keys of it."""
+    domain = (directory / "domain.yaml").read_text()
+    (directory / "domain.yaml").write_text(domain.replace("  bundle: { file: bundle.json }\n", ""))
+
+    snapshot = load(directory, find)
+
+    assert (set(snapshot.trust_domains), snapshot.trust_sources) == ({"prod"}, {})
+
+
 def test_an_issuer_is_configured_once(issuer_file: Path, change: Change) -> None:
     """Which of two documents counts would be anybody's guess."""
     (problem,) = change(issuer_file.name, ISSUER, ISSUER + "---\n" + ISSUER.replace("name: github", "name: again"))

@@ -48,7 +48,7 @@ class ProofMissing(Unauthenticated):
 
 
 class ProofMalformed(Unauthenticated):
-    """The token is not a JWT-SVID as the SPIFFE standard writes it."""
+    """The token is not one that this broker takes: a JWT-SVID, a JWT of a configured issuer, or an access key."""
 
     code = "proof_malformed"
 
@@ -81,6 +81,24 @@ class ProofUntrusted(Unauthenticated):
     """No key that this broker trusts has signed the token."""
 
     code = "proof_untrusted"
+
+
+class ProofRevoked(Unauthenticated):
+    """This access key has been revoked; ask an administrator for another, or better for an SVID."""
+
+    code = "proof_revoked"
+
+
+class AssertionReplayed(Unauthenticated):
+    """The assertion has been used before; each is good for one use. Get a new one."""
+
+    code = "assertion_replayed"
+
+
+class InsufficientScope(Unauthenticated):
+    """The token lacks a scope that this broker asks for; authorize again with the scopes that the answer names."""
+
+    code = "insufficient_scope"
 
 
 class ProxyUnknown(Unauthenticated):
@@ -121,6 +139,18 @@ class AgentUnregistered(AgentBarred):
     """No agent is registered for this workload identity; ask an administrator to register it."""
 
     code = "agent_unregistered"
+
+
+class IdentityUnmapped(AgentBarred):
+    """The token is genuine, but no rule of its issuer maps it to an agent; ask an administrator for one."""
+
+    code = "identity_unmapped"
+
+
+class IdentityAmbiguous(AgentBarred):
+    """The token is genuine, but several rules of its issuer map it to an agent; an administrator must decide."""
+
+    code = "identity_ambiguous"
 
 
 class AgentSuspended(AgentBarred):

@@ -20,7 +20,16 @@ from broker.app.status import status
 from broker.control import Barred
 from broker.documents import Snapshot
 from broker.doors.admin import Operators, operators_app
-from broker.doors.mcp import AgentsSocket, OpenStreams, Sessions, SseDoor, agents_app, everyone
+from broker.doors.mcp import (
+    AgentsSocket,
+    OpenStreams,
+    ProtectedResource,
+    Sessions,
+    SseDoor,
+    agents_app,
+    everyone,
+)
+from broker.doors.token import TokenEndpoint
 from broker.errors import ListenerRefused
 
 _CLOSING_SECONDS = 2.0
@@ -68,7 +77,16 @@ class Doors:
             SseDoor(parts.server, document.caps.request_bytes, self._requests),
             parts.entrance,
             _security(documents, self.url),
-            document.audience,
+            ProtectedResource(
+                document.audience, lambda: parts.documents.current.issuers, parts.federation.authorization_server
+            ),
+            TokenEndpoint(
+                parts.federation.authorization_server,
+                parts.entrance,
+                parts.clients,
+                parts.delegations,
+                document.audience,
+            ),
             parts.trouble,
             self._requests,
         )
@@ -87,6 +105,7 @@ class Doors:
             parts.switch,
             self._cut_barred,
             parts.approvals,
+            parts.access_keys,
         )
         mutual = MutualProtocol if listen.client_certificates else None
         self._servers = [

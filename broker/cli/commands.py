@@ -29,6 +29,7 @@ COMMANDS = {
     "tools": ("tools", "List the tools that an agent can know of."),
     "grants": ("grants", "Connect, test and revoke the accounts that the broker uses."),
     "connectors": ("connectors", "List the connectors: their accounts, and how much of their allowance is used."),
+    "keys": ("keys", "Access keys, for clients that can prove themselves in no better way."),
     "connector": ("connector", "Fetch and pin what a service says of itself."),
     "documents": ("documents", "See how the documents came to be what they are, and undo a change."),
     "policy": ("policy", "Explain decisions; test, compare and try out policies."),

@@ -41,6 +41,12 @@ def _print(found: dict[str, Any]) -> None:
             f"{', stale: no longer trusted' if domain['stale'] else ''})"
             for name, domain in found["trust_domains"].items()
         ),
+        "issuers": ", ".join(
+            f"{name} ({one['environment']}, {counted(one['keys'] or 0, 'key')}"
+            f"{', asks its API server' if one['asks_api_server'] else ''})"
+            for name, one in found.get("issuers", {}).items()
+        )
+        or "none",
         "trail": f"{trail['log']}, {counted(trail['records'], 'record')}, root {trail['root'][:16]}…",
         "head signed": f"{counted(trail['signed'] or 0, 'record')} at {trail['signed_at']}",
         **{f"shipped to {one['name']}": _shipped(one) for one in trail["ship"]},

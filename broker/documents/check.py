@@ -9,6 +9,7 @@ from broker.documents.certificates import check_certificates
 from broker.documents.connections import check_connections
 from broker.documents.files import SetFiles, set_digest
 from broker.documents.findings import Findings
+from broker.documents.issuers import check_issuers
 from broker.documents.listen import check_listeners
 from broker.documents.memory import Memory
 from broker.documents.outline import outline
@@ -42,12 +43,13 @@ def load(
     sinks = check_sinks(findings, broker, directory)
     announcing = check_announcing(findings, broker)
 
-    # 2. Who calls, and who is asked: trust domains, operators, agents.
+    # 2. Who calls, and who is asked: trust domains, operators, agents, and the issuers whose tokens stand for them.
     domains, sources = check_trust(findings)
     operators = check_operators(findings, broker) if broker else {}
     if broker is not None:
         check_certificates(findings, broker, domains)
     registry = check_registry(findings, domains, {**operators, **(operators_in_force or {})})
+    issuers, issuer_sources = check_issuers(findings, registry, broker, directory)
 
     # 3. What there is to call, and who may.
     connections, catalog = check_connections(findings, find)
@@ -70,6 +72,8 @@ def load(
         announcing=announcing,
         trust_domains=domains,
         trust_sources=sources,
+        issuers=issuers,
+        issuer_sources=issuer_sources,
         registry=registry,
         policies=policies,
         policy_names=names,

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from broker.connector import ConnectorDocument, FileName
-from broker.identity import AgentDocument, TrustDomainDocument
+from broker.identity import AgentDocument, IssuerDocument, TrustDomainDocument
 from broker.policy import AgentPolicyDocument
 
 API_VERSION = "access.envisionai.dev/v1"
@@ -284,6 +284,13 @@ class TrustDomain(_Document):
     spec: TrustDomainDocument
 
 
+class Issuer(_Document):
+    """An issuer of tokens, other than a trust domain, and whom its tokens stand for."""
+
+    kind: Literal["Issuer"]
+    spec: IssuerDocument
+
+
 class Connector(_Document):
     """A service that agents may use through the broker."""
 
@@ -293,7 +300,7 @@ class Connector(_Document):
 
 
 KINDS: dict[str, type[_Document]] = {
-    kind.__name__: kind for kind in (Broker, AgentPolicy, Agent, TrustDomain, Connector)
+    kind.__name__: kind for kind in (Broker, AgentPolicy, Agent, TrustDomain, Issuer, Connector)
 }
 
 

@@ -53,15 +53,26 @@ class Entrance:
         self._refused = refused
         self._development = development
 
-    async def admit(self, proof: Proof, transport: Transport, source: str, owner: str | None = None) -> Caller:
+    async def admit(
+        self,
+        proof: Proof,
+        transport: Transport,
+        source: str,
+        owner: str | None = None,
+        *,
+        identifier: Identifier | None = None,
+    ) -> Caller:
         """Return the caller, or raise `Unauthenticated` or `AgentBarred` after having it counted.
 
-        `owner` is the workload that the connection belongs to, once it belongs to one.
+        `owner` is the principal that the connection belongs to, once it belongs to one. `identifier` stands in for the
+        entrance's own where a proof is for another audience.
         """
         identity = None
         try:
-            identity = self._identifier.identify(proof)
-            if owner is not None and owner != identity.spiffe_id:
+            identifying = identifier or self._identifier
+            await identifying.consult(proof)
+            identity = identifying.identify(proof)
+            if owner is not None and owner != identity.principal:
                 raise SessionOfAnother
             self._check_mode(identity, proof)
             self._switch.active(identity)

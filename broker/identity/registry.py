@@ -108,7 +108,9 @@ class TrustDomainDocument(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     environment: Environment
-    bundle: BundleSource
+    bundle: BundleSource | None = Field(
+        default=None, description="What its SVIDs are verified by; without it none is taken, only other proofs."
+    )
     development: bool = Field(
         default=False, description="Its keys lie on a developer's disk; needs 'aam serve --development'."
     )

@@ -46,6 +46,7 @@ def requested(
             "proof": identity.proof,
             "key_id": identity.key_id,
             "token_id": identity.token_id,
+            **_vouched(identity),
             "agent": agent.name if agent else None,
             "owner": agent.owner if agent else None,
             "team": agent.team if agent else None,
@@ -161,6 +162,11 @@ def finished(call_id: str, outcome: Mapping[str, Any], credential: Record | None
 def short(text: str | None) -> str | None:
     """Bound what a caller may choose, and replace what has no encoding."""
     return None if text is None else text[:_LONGEST_TEXT].encode("utf-8", "replace").decode()
+
+
+def _vouched(identity: WorkloadIdentity) -> Record:
+    """Say who vouched, and for whom by its own name, where that was no trust domain."""
+    return {} if identity.issuer is None else {"issuer": identity.issuer, "subject": identity.subject}
 
 
 def _delegation(delegated: OnBehalfOf | None) -> Record | None:

@@ -14,7 +14,9 @@ from typing import IO, Self, TypeVar
 import sqlite_utils
 
 from broker.errors import AuditUnavailable, StoreInUse, StoreUnusable
+from broker.store.access_keys import AccessKeyRow, AccessKeyTable
 from broker.store.approvals import ApprovalRow, ApprovalStatus, ApprovalTable
+from broker.store.assertions import AssertionTable
 from broker.store.grants import GrantRow, GrantStatus, GrantTable
 from broker.store.history import HistoryTable, SetRow
 from broker.store.holds import Hold, HoldTable
@@ -30,6 +32,7 @@ from broker.store.trail import TrailTable
 from broker.store.transaction import Transaction
 
 __all__ = [
+    "AccessKeyRow",
     "ApprovalRow",
     "ApprovalStatus",
     "CommitQueue",
@@ -65,6 +68,8 @@ class Store:
         self._lock = lock
         self.settings = SettingTable()
         self.grants = GrantTable()
+        self.assertions = AssertionTable()
+        self.access_keys = AccessKeyTable()
         self.signing_keys = SigningKeyTable()
         self.trail = TrailTable(log)
         self.payloads = PayloadTable()

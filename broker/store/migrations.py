@@ -137,3 +137,28 @@ def limits(database: Any) -> None:
         pk=("workload", "key", "per"),
         not_null={"start", "calls"},
     )
+
+
+@MIGRATIONS()
+def access_keys(database: Any) -> None:
+    """Make room for the hashes of access keys."""
+    database["access_keys"].create(
+        {
+            "id": str,
+            "workload": str,
+            "hash": str,
+            "label": str,
+            "created": str,
+            "created_by": str,
+            "expires": str,
+            "revoked": str,
+        },
+        pk="id",
+        not_null={"workload", "hash", "created", "created_by", "expires"},
+    )
+
+
+@MIGRATIONS()
+def used_assertions(database: Any) -> None:
+    """Make room for the assertions that were used, until they expire."""
+    database["used_assertions"].create({"issuer": str, "id": str, "expires": float}, pk=("issuer", "id"))

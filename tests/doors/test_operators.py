@@ -28,6 +28,8 @@ CHANGES: list[tuple[str, str, Any]] = [
     ("POST", "/v1/grants", GRANT),
     ("POST", "/v1/grants/notes/test", None),
     ("DELETE", "/v1/grants/notes", None),
+    ("POST", "/v1/keys", {"agent": "analyst"}),
+    ("POST", "/v1/keys/aamk_none/revoke", {"reason": "why"}),
     ("POST", "/v1/connectors/notes/snapshot", None),
     ("PUT", "/v1/connectors/notes/snapshot", {"sha256": "0" * 64}),
     ("POST", "/v1/documents/rollback", {"digest": "0" * 64, "reason": "why"}),

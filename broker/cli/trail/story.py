@@ -8,7 +8,15 @@ from broker.cli.bounds import bound_words
 from broker.cli.output import counted
 
 Record = dict[str, Any]
-_PROOF = {"method": "proved by", "assurance": "assurance", "key_id": "key", "token_id": "token", "proof": ""}
+_PROOF = {
+    "method": "proved by",
+    "assurance": "assurance",
+    "issuer": "of",
+    "subject": "for",
+    "key_id": "key",
+    "token_id": "token",
+    "proof": "",
+}
 _ORIGIN = {"transport": "", "source": "", "client": "client", "client_version": "", "protocol": "MCP"}
 Line = tuple[str, str]
 """A heading, which may be empty, and what stands beside it."""

@@ -28,7 +28,7 @@ from broker.evidence.heads import Heads
 from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
 from broker.pipeline import Recorder, Usages, harmless, service_of
-from broker.vault import Opened, SigningKeys, Vault
+from broker.vault import AccessKeys, Opened, SigningKeys, Vault
 
 _LARGEST_BODY = 1 << 20
 
@@ -77,6 +77,7 @@ class Operators:
         switch: KillSwitch,
         cut: Cut,
         approvals: Approvals,
+        access_keys: AccessKeys,
     ) -> None:
         self.documents = documents
         self.recorder = recorder
@@ -92,6 +93,7 @@ class Operators:
         self.cut = cut
         """Ends what is open for agents that are barred."""
         self.approvals = approvals
+        self.access_keys = access_keys
         self.fetched: dict[str, bytes] = {}
         self.pruning = asyncio.Lock()
         """Held while something is pruned, and while an export takes its place before the next thing that is."""

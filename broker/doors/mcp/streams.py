@@ -15,11 +15,15 @@ def everyone(_workload: str) -> bool:
 
 
 class Stream:
-    """One open connection or stream. It belongs to the first identity that proves itself on it."""
+    """One open connection or stream. It belongs to the first identity that proves itself on it.
+
+    `owner` is its workload, by which it is cut; `principal` says on whose behalf, too.
+    """
 
     def __init__(self) -> None:
         self.scope = anyio.CancelScope()
         self.owner: str | None = None
+        self.principal: str | None = None
 
 
 class OpenStreams:

@@ -17,6 +17,7 @@ from broker.app.parts import Parts
 from broker.app.status import status
 from broker.documents import Snapshot
 from broker.doors.admin import Operators, operators_app
+from broker.doors.consent import consent_routes
 from broker.doors.mcp import AgentsSocket, Barred, OpenStreams, Sessions, SseDoor, agents_app, everyone
 from broker.errors import ListenerRefused
 
@@ -64,6 +65,7 @@ class Doors:
             document.audience,
             parts.trouble,
             self._requests,
+            consent_routes(parts.consents),
         )
         admin = Operators(
             parts.documents,
@@ -76,6 +78,7 @@ class Doors:
             lambda: status(parts),
             parts.indexer,
             parts.history,
+            parts.consents,
         )
         self._servers = (
             (HttpServer(app, tls=tls), http),
@@ -150,6 +153,9 @@ def _security(documents: Snapshot, url: str) -> TransportSecuritySettings:
     listen, own = documents.broker.listen, urlsplit(url)
     hosts = {urlsplit(documents.broker.audience).netloc, *listen.hosts}
     origins = set(listen.origins)
+    if documents.broker.consent is not None:  # people's browsers come there, and the page's own form says so
+        hosts.add(urlsplit(documents.broker.consent.url).netloc)
+        origins.add(documents.broker.consent.url)
     if listen.http.startswith(("127.", "[::1]")):
         local = {f"{host}:{own.port}" for host in ("127.0.0.1", "localhost", "[::1]")}
         hosts |= local

@@ -17,7 +17,7 @@ from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
 from broker.evidence.sinks import open_sink
 from broker.identity import BundleKeeper, BundleUrl, Identifier, TrustStore
-from broker.pipeline import Pipeline, Recorder
+from broker.pipeline import Consents, Pipeline, Recorder
 from broker.store import Store
 from broker.vault import SigningKeys, Vault, read_key
 
@@ -51,7 +51,8 @@ class Parts:
         self.heads = Heads(store, signing, recorder, sinks, broker.trail.checkpoint_seconds)
         caps = broker.caps
         self.slots = CallSlots(caps.calls_at_once, caps.calls_at_once_per_agent)
-        self.pipeline = Pipeline(documents, recorder, self.slots, vault, self.egress)
+        self.consents = Consents(documents, vault, self.egress, recorder)
+        self.pipeline = Pipeline(documents, recorder, self.slots, vault, self.egress, self.consents)
         self.refused = RefusedAuthentications(recorder.note)
         self.indexer = Indexer(store)
         identifier = Identifier(

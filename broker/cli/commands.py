@@ -26,7 +26,7 @@ COMMANDS = {
     "client-config": ("client_config", "Print how an MCP client connects as an agent."),
     "agents": ("agents", "List the registered agents."),
     "tools": ("tools", "List the tools that an agent can know of."),
-    "grants": ("grants", "Connect, test and revoke the accounts that the broker uses."),
+    "grants": ("grants", "Connect, test, rotate and revoke the accounts that the broker uses."),
     "connector": ("connector", "Fetch and pin what a service says of itself."),
     "documents": ("documents", "See how the documents came to be what they are, and undo a change."),
     "trail": ("trail", "Read, export and verify the trail; erase personal data; legal holds."),

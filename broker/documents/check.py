@@ -11,6 +11,7 @@ from broker.documents.listen import check_listeners
 from broker.documents.outline import outline
 from broker.documents.parse import Document
 from broker.documents.policies import check_policies
+from broker.documents.sign_in import check_sign_in
 from broker.documents.sinks import check_sinks
 from broker.documents.snapshot import FindConnector, Invalid, Snapshot
 from broker.documents.source import Problem
@@ -35,6 +36,7 @@ def load(
     broker = _broker(findings, directory)
     check_listeners(findings)
     sinks = check_sinks(findings, broker, directory)
+    sign_in = check_sign_in(findings, broker)
 
     # 2. Who calls, and who is asked: trust domains, operators, agents.
     domains, sources = check_trust(findings)
@@ -59,6 +61,7 @@ def load(
         broker=broker.spec,
         broker_name=broker.name,
         sinks=sinks,
+        sign_in=sign_in,
         trust_domains=domains,
         trust_sources=sources,
         registry=registry,

@@ -1,12 +1,15 @@
 """The policy enforcement point: one call, start to end."""
 
 from broker.pipeline.call import Pipeline, harmless
+from broker.pipeline.consents import Consent, Consents
 from broker.pipeline.recorder import Recorder
 from broker.pipeline.request import Answer, Emit, Origin, Request, Transport, silent
 from broker.pipeline.service import service_of
 
 __all__ = [
     "Answer",
+    "Consent",
+    "Consents",
     "Emit",
     "Origin",
     "Pipeline",

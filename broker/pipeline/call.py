@@ -11,12 +11,14 @@ from broker.egress import Egress, Session
 from broker.errors import (
     ActionNotBuilt,
     ArgumentsTooLarge,
+    ConsentNeeded,
     Draining,
     InvalidArguments,
     LeakBlocked,
     Refusal,
     UnknownTool,
 )
+from broker.pipeline.consents import Consents
 from broker.pipeline.payloads import DEEPEST, is_too_deep
 from broker.pipeline.recorder import Recorder
 from broker.pipeline.request import Answer, Emit, Request
@@ -31,13 +33,20 @@ class Pipeline:
     """The policy enforcement point. Every door's calls go through `call`; there is no other way to a tool."""
 
     def __init__(
-        self, documents: Documents, recorder: Recorder, slots: CallSlots, vault: Vault, egress: Egress
+        self,
+        documents: Documents,
+        recorder: Recorder,
+        slots: CallSlots,
+        vault: Vault,
+        egress: Egress,
+        consents: Consents,
     ) -> None:
         self._documents = documents
         self._recorder = recorder
         self._slots = slots
         self._vault = vault
         self._egress = egress
+        self._consents = consents
         self.draining = False
 
     async def call(self, request: Request, emit: Emit) -> Answer:
@@ -93,16 +102,21 @@ class Pipeline:
         """Open one credential, execute with it, and narrow the result to what the tool declares."""
         connection = documents.connections[tool.connector]
         service = service_of(connection, self._egress)
-        with self._vault.open(service) as credential:
-            session = Session(service.client, service.url, credential, connection.connector.expired)
-            story.with_credential(credential, session)
-            assert tool.tool.run is not None  # noqa: S101 - step 5 saw to it
-            try:
-                result = await tool.tool.run(ToolCall(request.arguments, emit), session)
-            except Refusal as refusal:
-                raise harmless(refusal, credential.matcher) from None
-            story.executed()
-            return release(result, tool.tool.output_schema, credential.matcher, documents.broker.caps.result_bytes)
+        delegated = request.identity.on_behalf_of
+        try:
+            with self._vault.open(service, delegated, tool.tool.scopes) as credential:
+                session = Session(service.client, service.url, credential, connection.connector.expired)
+                story.with_credential(credential, session)
+                assert tool.tool.run is not None  # noqa: S101 - step 5 saw to it
+                try:
+                    result = await tool.tool.run(ToolCall(request.arguments, emit), session)
+                except Refusal as refusal:
+                    raise harmless(refusal, credential.matcher) from None
+                story.executed()
+                caps = documents.broker.caps
+                return release(result, tool.tool.output_schema, credential.matcher, caps.result_bytes)
+        except ConsentNeeded as needed:
+            raise self._consents.invited(needed, service, delegated, request.identity.spiffe_id) from None
 
 
 def harmless(refusal: Refusal, matcher: Matcher) -> Refusal:

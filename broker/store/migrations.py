@@ -87,3 +87,9 @@ def history(database: Any) -> None:
         not_null={"digest", "files"},
     )
     database["document_sets"].create_index(["digest"], index_name="sets_by_digest")
+
+
+@MIGRATIONS()
+def grant_life_cycle(database: Any) -> None:
+    """Make room for what a crash must not lose of a refresh: that it had begun."""
+    database["grants"].add_column("refreshing", int, not_null_default=0)

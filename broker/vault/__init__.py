@@ -1,8 +1,23 @@
 """Grants sealed at rest, opened for one attempt: where credentials live, and their life cycle."""
 
 from broker.vault.keys import KeyEncryptionKey, create_key, read_key
+from broker.vault.opened import Opened
+from broker.vault.principals import BROKER, person
+from broker.vault.rows import Grant
+from broker.vault.service import Accounts, Service
 from broker.vault.signing import SigningKeys
-from broker.vault.tokens import Service
-from broker.vault.vault import Grant, Opened, Vault
+from broker.vault.vault import Vault
 
-__all__ = ["Grant", "KeyEncryptionKey", "Opened", "Service", "SigningKeys", "Vault", "create_key", "read_key"]
+__all__ = [
+    "BROKER",
+    "Accounts",
+    "Grant",
+    "KeyEncryptionKey",
+    "Opened",
+    "Service",
+    "SigningKeys",
+    "Vault",
+    "create_key",
+    "person",
+    "read_key",
+]

@@ -22,7 +22,8 @@ AAM = Path(sys.executable).with_name("aam")
 
 COMMANDS = (
     ("demo",), ("init",), ("check",), ("serve",), ("status",), ("doctor",), ("stdio",), ("client-config",), ("agents",),
-    ("tools",), ("grants", "add"), ("grants", "list"), ("grants", "test"), ("grants", "revoke"),
+    ("tools",), ("grants", "add"), ("grants", "client"), ("grants", "connect"), ("grants", "list"), ("grants", "show"),
+    ("grants", "test"), ("grants", "rotate"), ("grants", "revoke"),
     ("connector", "snapshot"), ("trail", "tail"), ("trail", "show"), ("trail", "export"), ("trail", "verify"),
     ("trail", "checkpoint"), ("trail", "keys"), ("trail", "rotate-key"), ("trail", "prune"),
     ("trail", "erase"), ("trail", "hold", "add"), ("trail", "hold", "list"), ("trail", "hold", "release"),
@@ -31,7 +32,9 @@ COMMANDS = (
 )  # fmt: skip
 NEED_A_BROKER = (
     ("status",), ("agents",), ("tools", "--as", "x"), ("grants", "list"), ("grants", "test", "x"),
-    ("grants", "revoke", "x"), ("connector", "snapshot", "x"), ("trail", "tail"), ("trail", "show", "x"),
+    ("grants", "revoke", "x"), ("grants", "show", "x"), ("grants", "rotate", "x"), ("grants", "connect", "x"),
+    ("grants", "client", "x", "--client-id", "x", "--client-auth", "none"),
+    ("connector", "snapshot", "x"), ("trail", "tail"), ("trail", "show", "x"),
     ("trail", "verify"), ("trail", "checkpoint"), ("trail", "keys"), ("trail", "rotate-key"),
     ("trail", "erase", "--call", "x", "--reason", "x", "--yes"), ("trail", "hold", "list"),
     ("trail", "hold", "add", "x", "--call", "x", "--reason", "x"), ("trail", "hold", "release", "x", "--reason", "x"),

@@ -35,6 +35,7 @@ __all__ = ["Operators", "operators_app"]
 _STATUS = {
     "operator_unknown": 403,
     "operator_forbidden": 403,
+    "consent_refused": 403,
     "not_found": 404,
     "already_exists": 409,
     "rollback_under_way": 409,
@@ -52,6 +53,7 @@ def operators_app(operators: Operators) -> ASGIApp:
         "/v1/agents": registry.agents,
         "/v1/tools": registry.tools,
         "/v1/grants": grants.grants,
+        "/v1/grants/{name}": grants.show_grant,
         "/v1/documents/history": documents.history,
         "/v1/documents/history/{digest}": documents.one_set,
         "/v1/documents/files/{sha256}": documents.file,
@@ -73,7 +75,11 @@ def operators_app(operators: Operators) -> ASGIApp:
     revealing: dict[str, Handler] = {"/v1/trail/calls/{call_id}/reveal": payloads.show}
     changing: dict[tuple[str, str], Handler] = {
         ("POST", "/v1/grants"): grants.add_grant,
+        ("PUT", "/v1/grants/client"): grants.put_client,
+        ("POST", "/v1/grants/connect"): grants.connect,
+        ("POST", "/v1/grants/connect/{ticket}"): grants.finish_connecting,
         ("POST", "/v1/grants/{name}/test"): grants.test_grant,
+        ("POST", "/v1/grants/{name}/rotate"): grants.rotate_grant,
         ("DELETE", "/v1/grants/{name}"): grants.revoke_grant,
         ("POST", "/v1/trail/keys"): evidence.rotate_key,
         ("POST", "/v1/trail/checkpoint"): evidence.ship,

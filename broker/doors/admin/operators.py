@@ -26,7 +26,7 @@ from broker.errors import (
 from broker.evidence.heads import Heads
 from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
-from broker.pipeline import Recorder, harmless, service_of
+from broker.pipeline import Consents, Recorder, harmless, service_of
 from broker.vault import Opened, SigningKeys, Vault
 
 _LARGEST_BODY = 1 << 20
@@ -67,6 +67,7 @@ class Operators:
         status: Callable[[], Mapping[str, Any]],
         indexer: Indexer,
         history: DocumentHistory,
+        consents: Consents,
     ) -> None:
         self.documents = documents
         self.recorder = recorder
@@ -77,6 +78,7 @@ class Operators:
         self.status = status
         self.indexer = indexer
         self.history = history
+        self.consents = consents
         self.fetched: dict[str, bytes] = {}
         self.pruning = asyncio.Lock()
         """Held while something is pruned, and while an export takes its place before the next thing that is."""
@@ -111,11 +113,16 @@ class Operators:
         return found
 
     @contextlib.asynccontextmanager
-    async def calling(self, connection: Connection, kind: str, actor: Record) -> AsyncIterator[OperatorCall]:
-        """Open a connector's credential for an operator's own call; that it was used is recorded, however it ends."""
+    async def calling(
+        self, connection: Connection, kind: str, actor: Record, grant: str | None = None
+    ) -> AsyncIterator[OperatorCall]:
+        """Open a connector's credential for an operator's own call; that it was used is recorded, however it ends.
+
+        Without a `grant`, it is the one of the organisation's that has the fewest scopes.
+        """
         service = service_of(connection, self.egress)
         code: str | None = InternalError.code
-        with self.vault.open(service) as credential:
+        with self.vault.open_for_operator(service, grant) as credential:
             session = Session(service.client, service.url, credential, connection.connector.expired)
             call = OperatorCall(session, {}, credential)
             try:

@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -53,10 +53,11 @@ def agents_app(
     audience: str,
     ready: Callable[[], Mapping[str, Any] | None],
     streams: OpenStreams,
+    pages: Sequence[Route] = (),
 ) -> ASGIApp:
-    """Return everything that agents reach over HTTP. `ready` returns None, or what keeps the broker from serving.
+    """Return everything that is reached over HTTP. `ready` returns None, or what keeps the broker from serving.
 
-    Every request is among `streams` as long as it is open.
+    Every request of an agent is among `streams` as long as it is open; `pages` are for people's browsers.
     """
     metadata = {"resource": audience, "bearer_methods_supported": ["header"], "resource_name": "Agent Access Manager"}
     metadata_paths = {METADATA_PATH + path for path in ("", "/mcp", "/sse", urlsplit(audience).path.rstrip("/"))}
@@ -82,6 +83,7 @@ def agents_app(
             *(Route(path, protected_resource) for path in sorted(metadata_paths)),
             Route("/healthz", health),
             Route("/readyz", readiness),
+            *pages,
         ]
     )
     return HostChecked(app, security)

@@ -11,13 +11,14 @@ import msgspec
 from mcp.server import CacheHint, Server, ServerRequestContext
 from mcp.server.context import CallNext, HandlerResult
 from mcp.shared.exceptions import MCPError
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 import broker
 from broker.catalog import CatalogTool
 from broker.documents import Documents, Snapshot
 from broker.doors.entrance import Caller
-from broker.doors.mcp.refusals import META, as_result
+from broker.doors.mcp.refusals import META, as_question, as_result
 from broker.errors import InternalError, Refusal
 from broker.pipeline import Origin, Pipeline, Request
 
@@ -60,7 +61,9 @@ class McpServer:
             next_cursor=_cursor(stop, documents) if stop < len(tools) else None,
         )
 
-    async def _call_tool(self, context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+    async def _call_tool(
+        self, context: Context, params: types.CallToolRequestParams
+    ) -> types.CallToolResult | types.InputRequiredResult:
         async def emit(done: int, total: int | None) -> None:
             await context.session.report_progress(done, total)
 
@@ -70,7 +73,9 @@ class McpServer:
             answer = await self._pipeline.call(request, emit)
         except Refusal as refusal:
             logger.info("call refused", extra={"code": refusal.code, "call_id": refusal.call_id})
-            return as_result(refusal)
+            modern = context.protocol_version in MODERN_PROTOCOL_VERSIONS
+            question = as_question(refusal, context.session.client_capabilities, modern=modern)
+            return as_result(refusal) if question is None else question
         return types.CallToolResult(
             content=[types.TextContent(type="text", text=answer.text.decode())],
             structured_content=msgspec.json.decode(answer.text),

@@ -19,7 +19,7 @@ from broker.evidence.sinks import open_sink
 from broker.identity import BundleKeeper, BundleUrl, Identifier, TrustStore
 from broker.pipeline import Consents, Pipeline, Recorder
 from broker.store import Store
-from broker.vault import SigningKeys, Vault, read_key
+from broker.vault import SigningKeys, Vault, put_next_key_in_place, read_key, read_next_key
 
 
 class Parts:
@@ -71,11 +71,17 @@ class Parts:
         Raises `CannotStart`.
         """
         snapshot = documents.current
-        key = read_key(snapshot.broker.key.source, snapshot.broker.key.where(snapshot.base))
+        source, where = snapshot.broker.key.source, snapshot.broker.key.where(snapshot.base)
+        key = read_key(source, where)
+        following = read_next_key(source, where)
+        key.others = () if following is None else (following,)
         store = Store.open(snapshot.base / snapshot.broker.store, snapshot.broker.log)
         stack.callback(store.close)
         vault = Vault(store, key)
         await vault.start()
+        if vault.replaced_key_id:  # a crash came between the rotation's last commit and this
+            put_next_key_in_place(source, where, vault.replaced_key_id)
+            key.retire_others()
         recorder = Recorder(store, await vault.digest_key("trail digests"), vault)
         signing = SigningKeys(store, key)
         await signing.start()

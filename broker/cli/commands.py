@@ -27,6 +27,7 @@ COMMANDS = {
     "agents": ("agents", "List the registered agents."),
     "tools": ("tools", "List the tools that an agent can know of."),
     "grants": ("grants", "Connect, test, rotate and revoke the accounts that the broker uses."),
+    "vault": ("vault", "Look after the vault: the key that seals every credential."),
     "connector": ("connector", "Fetch and pin what a service says of itself."),
     "documents": ("documents", "See how the documents came to be what they are, and undo a change."),
     "trail": ("trail", "Read, export and verify the trail; erase personal data; legal holds."),

@@ -110,8 +110,7 @@ class Issuing:
             return self._issued(token, HeaderSecret(service.key_prefix + kept.key.reveal(), service.key_header))
         pair = base64.b64encode(f"{kept.username}:{kept.password.reveal()}".encode()).decode()
         token = Token(kept.password, None, (), 0.0, None)
-        issued = self._issued(token, HeaderSecret(f"Basic {pair}"))
-        return replace(issued, needles=Needles.of(kept.password, Secret(pair), windows=False))
+        return self._issued(token, HeaderSecret(f"Basic {pair}"))
 
     def _issued(self, token: Token, header: HeaderSecret) -> Issued:
         digest = hmac.digest(self._fingerprint_key, token.access.reveal().encode(), hashlib.sha256)
@@ -142,6 +141,15 @@ class Issuing:
             row = self._ledger[row.id]
             fresh = with_secret(self._ledger.opened(row), secret)
             await self._ledger.renew(self._ledger.sealed(row, fresh), row, event("grant_rotated", row, actor))
+
+    async def reseal(self, grant_id: str) -> None:
+        """Seal a grant with the key that seals now."""
+        async with self._turns.setdefault(grant_id, asyncio.Lock()):
+            await self._save(grant_id)
+            row = self._ledger[grant_id]
+            if row.status != "revoked":
+                fresh = replace(self._ledger.sealed(row, self._ledger.opened(row)), refreshing=row.refreshing)
+                await self._ledger.renew(fresh, row)
 
     def client(self, service: Service, copy: OAuthClient | None = None) -> OAuthClient:
         """Return the connector's registered client; a grant's own copy where that is of another client or none is."""

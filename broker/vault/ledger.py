@@ -16,12 +16,11 @@ from broker.vault.seal import Place, seal, unseal
 
 
 class Ledger(Mapping[str, GrantRow]):
-    """Every grant by its id. `keys` are the keys that may open one: the one that seals, and one being replaced."""
+    """Every grant by its id."""
 
     def __init__(self, store: Store, key: KeyEncryptionKey) -> None:
         self.store = store
         self.key = key
-        self.retired: tuple[KeyEncryptionKey, ...] = ()
         self._rows: dict[str, GrantRow] = {}
 
     def load(self, connection: Connection) -> None:
@@ -129,7 +128,7 @@ class Ledger(Mapping[str, GrantRow]):
 
     def opened(self, row: GrantRow) -> Kept:
         """Return what is sealed in a row; raise `VaultUnreadable`. What stands in clear beside it decides nothing."""
-        for key in (self.key, *self.retired):
+        for key in (self.key, *self.key.others):
             if row.key_id == key.key_id:
                 place = Place(row.connector, row.principal, f"{row.kind} grant", row.version)
                 kept: Kept = unpack(row.kind, unseal(key, place, row.sealed))

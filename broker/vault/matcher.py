@@ -37,14 +37,10 @@ class Needles:
         self._automaton = BytesAhoCorasick(sorted(kept), implementation=Implementation.ContiguousNFA) if kept else None
 
     @classmethod
-    def of(cls, *secrets: Secret, windows: bool = True) -> Self:
-        """Return what to look for: any eight bytes of the secrets, or only the whole of them (a person's password)."""
-        patterns: set[bytes] = set()
-        for secret in secrets:
-            patterns |= _whole(secret.reveal())
-            if windows:
-                patterns |= set(_windows(secret.reveal()))
-        return cls(patterns)
+    def of(cls, secret: Secret) -> Self:
+        """Return what to look for: the whole of a secret, and any eight bytes of it."""
+        value = secret.reveal()
+        return cls({*_whole(value), *_windows(value)})
 
     def found_in(self, data: bytes) -> bool:
         """Tell whether the data holds any of it, as it stands."""

@@ -1,6 +1,7 @@
 """The vault: which grants there are, sealed at rest, and their life: added, opened, ended by the service, revoked."""
 
 import asyncio
+import contextlib
 import hmac
 import os
 from collections.abc import Sequence
@@ -28,12 +29,12 @@ from broker.vault.ledger import Ledger
 from broker.vault.material import CLIENT, Kept
 from broker.vault.opened import Opened
 from broker.vault.principals import BROKER, principal_of
+from broker.vault.rekey import CHECK, RETIRED, Rekeying, retired_place
 from broker.vault.rows import Grant, shown
 from broker.vault.seal import Place, seal, seal_bytes, unseal, unseal_bytes
 from broker.vault.service import Service
 from broker.vault.tokens import Issued, Tokens
 
-CHECK = "vault key check"
 _NARROWED = frozenset({"client-credentials", "authorization-code", "token-exchange", "id-jag"})
 
 
@@ -46,6 +47,8 @@ class Vault:
         self._grants = Ledger(store, key)
         self._tokens = Tokens()
         self._issuing = Issuing(self._grants, key.derive("fingerprint"))
+        self.replaced_key_id = ""
+        """The key that was in place at the start, where a rotation had only its last step still to make."""
 
     async def start(self) -> None:
         """Load the grants; raise `KeyMismatch` if the store was sealed with another key."""
@@ -56,7 +59,20 @@ class Vault:
         if known is None:
             await self._store.commits.commit(lambda change: self._store.settings.put(change, CHECK, check))
         elif not hmac.compare_digest(known.encode(), check.encode()):
-            raise KeyMismatch
+            self._adopt_next(known)
+
+    def _adopt_next(self, known: str) -> None:
+        """Go on with the key that a rotation was putting in place, if that is the store's; raise `KeyMismatch`."""
+        for other in self._key.others:
+            if hmac.compare_digest(known.encode(), other.derive("check").hex().encode()):
+                self.replaced_key_id = self._key.key_id
+                self._key.give_way_to(other)
+                return
+        raise KeyMismatch
+
+    def rekeying(self) -> Rekeying:
+        """Return what puts another key in the place of the one that seals."""
+        return Rekeying(self._store, self._grants, self._issuing, self._key)
 
     def _load(self, connection: Connection) -> str | None:
         self._grants.load(connection)
@@ -85,10 +101,22 @@ class Vault:
     def opened_payload(self, call_id: str, field: str, sealed: bytes) -> bytes:
         """Return what was sealed for that call and field; raise `VaultUnreadable`."""
         try:
-            return unseal_bytes(self._key, payload_place(call_id, field), sealed)
+            return self._opened_payload(payload_place(call_id, field), sealed)
         except VaultUnreadable:
             message = "What was recorded encrypted of this call does not open; an administrator must look at the vault."
             raise VaultUnreadable(message, detail=f"{field} of call {call_id}") from None
+
+    def _opened_payload(self, place: Place, sealed: bytes) -> bytes:
+        """Open it with the key, or with one from before the last rotations: what is recorded stays as it was sealed."""
+        for retired in self._retired_keys():
+            with contextlib.suppress(VaultUnreadable):
+                return unseal_bytes(retired, place, sealed)
+        return unseal_bytes(self._key, place, sealed)
+
+    def _retired_keys(self) -> list[KeyEncryptionKey]:
+        names = self._store.read(lambda connection: self._store.settings.named(connection, RETIRED))
+        places = {retired_place(name.removeprefix(RETIRED)): value for name, value in names.items()}
+        return [KeyEncryptionKey(unseal(self._key, place, value)) for place, value in places.items()]
 
     def grants(self) -> list[Grant]:
         """Return what may be shown of every grant, the newest first."""

@@ -23,7 +23,7 @@ AAM = Path(sys.executable).with_name("aam")
 COMMANDS = (
     ("demo",), ("init",), ("check",), ("serve",), ("status",), ("doctor",), ("stdio",), ("client-config",), ("agents",),
     ("tools",), ("grants", "add"), ("grants", "client"), ("grants", "connect"), ("grants", "list"), ("grants", "show"),
-    ("grants", "test"), ("grants", "rotate"), ("grants", "revoke"),
+    ("grants", "test"), ("grants", "rotate"), ("grants", "revoke"), ("vault", "rotate-key"),
     ("connector", "snapshot"), ("trail", "tail"), ("trail", "show"), ("trail", "export"), ("trail", "verify"),
     ("trail", "checkpoint"), ("trail", "keys"), ("trail", "rotate-key"), ("trail", "prune"),
     ("trail", "erase"), ("trail", "hold", "add"), ("trail", "hold", "list"), ("trail", "hold", "release"),
@@ -33,7 +33,7 @@ COMMANDS = (
 NEED_A_BROKER = (
     ("status",), ("agents",), ("tools", "--as", "x"), ("grants", "list"), ("grants", "test", "x"),
     ("grants", "revoke", "x"), ("grants", "show", "x"), ("grants", "rotate", "x"), ("grants", "connect", "x"),
-    ("grants", "client", "x", "--client-id", "x", "--client-auth", "none"),
+    ("vault", "rotate-key"), ("grants", "client", "x", "--client-id", "x", "--client-auth", "none"),
     ("connector", "snapshot", "x"), ("trail", "tail"), ("trail", "show", "x"),
     ("trail", "verify"), ("trail", "checkpoint"), ("trail", "keys"), ("trail", "rotate-key"),
     ("trail", "erase", "--call", "x", "--reason", "x", "--yes"), ("trail", "hold", "list"),

@@ -111,15 +111,6 @@ def test_eight_bytes_of_a_secret_are_found_in_every_encoding(encode: object, sta
     assert found.hits(f'{{"echo": "before {encode(part)} after"}}'.encode())
 
 
-def test_a_persons_password_is_looked_for_as_a_whole() -> None:
-    """vault: a word that a person chose is in ordinary results; only the whole of it, in any encoding, is theirs."""
-    made = SecretMatcher()
-    made.add(Needles.of(Secret("Revenue-2026"), windows=False))
-
-    assert made.hits(b"is Revenue-2026 right?")
-    assert not made.hits(b"Revenue-2025 grew")
-
-
 def test_an_empty_matcher_finds_nothing_and_a_full_one_everything_that_it_was_given() -> None:
     """redact: an attempt may use two tokens, one after the other."""
     assert not SecretMatcher().hits(b"anything")

@@ -24,6 +24,7 @@ from broker.doors.admin import (
     search,
     snapshots,
     trail,
+    vault,
 )
 from broker.doors.admin.operators import Handler, Needed, Operators
 from broker.errors import InternalError, OperatorRefusal, OperatorRequestInvalid, Refusal
@@ -81,6 +82,7 @@ def operators_app(operators: Operators) -> ASGIApp:
         ("POST", "/v1/grants/{name}/test"): grants.test_grant,
         ("POST", "/v1/grants/{name}/rotate"): grants.rotate_grant,
         ("DELETE", "/v1/grants/{name}"): grants.revoke_grant,
+        ("POST", "/v1/vault/key"): vault.rotate_key,
         ("POST", "/v1/trail/keys"): evidence.rotate_key,
         ("POST", "/v1/trail/checkpoint"): evidence.ship,
         ("POST", "/v1/trail/prune"): retention.prune_some,

@@ -27,7 +27,7 @@ from broker.evidence.heads import Heads
 from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
 from broker.pipeline import Consents, Recorder, harmless, service_of
-from broker.vault import Opened, SigningKeys, Vault
+from broker.vault import Opened, Rekeying, SigningKeys, Vault
 
 _LARGEST_BODY = 1 << 20
 
@@ -82,6 +82,9 @@ class Operators:
         self.fetched: dict[str, bytes] = {}
         self.pruning = asyncio.Lock()
         """Held while something is pruned, and while an export takes its place before the next thing that is."""
+        self.rekeying: Rekeying | None = None
+        """The rotation of the vault's key that is under way."""
+        self.rotating = asyncio.Lock()
         self._refused = refused
 
     async def admit(self, uid: int, needed: Needed) -> Record:

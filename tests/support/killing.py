@@ -9,7 +9,10 @@ from typing import Any
 from broker.egress import Session
 from broker.pipeline import Recorder
 from broker.pipeline.story import Story
+from broker.store.grants import GrantTable
 from broker.store.queue import CommitQueue
+from broker.vault.issuing import Issuing
+from broker.vault.ledger import Ledger
 
 POINTS = (
     "before-first-commit",
@@ -21,6 +24,13 @@ POINTS = (
     "in-last-commit",
     "after-last-commit",
 )
+REFRESH_POINTS = (
+    "before-refresh-begins",
+    "after-refresh-began",
+    "after-refresh-answer",
+    "in-refresh-commit",
+    "after-refresh-commit",
+)
 
 
 def kill_at(point: str, chance: float = 0.05) -> None:
@@ -29,6 +39,14 @@ def kill_at(point: str, chance: float = 0.05) -> None:
     def maybe() -> None:
         if random.random() < chance:  # noqa: S311 - no secret
             os.kill(os.getpid(), signal.SIGKILL)
+
+    seen = 0
+
+    def second() -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 2:  # the first says that a refresh begins
+            maybe()
 
     place = {
         "before-first-commit": lambda: _around(Story, "begin", before=maybe),
@@ -39,6 +57,11 @@ def kill_at(point: str, chance: float = 0.05) -> None:
         "before-last-commit": lambda: _around(Story, "released", after=maybe),
         "in-last-commit": lambda: _around(Story, "_append_end", after=maybe),
         "after-last-commit": lambda: _around(Story, "__aexit__", after_await=maybe),
+        "before-refresh-begins": lambda: _around(Issuing, "_begin", before=maybe),
+        "after-refresh-began": lambda: _around(Issuing, "_begin", after_await=maybe),
+        "after-refresh-answer": lambda: _around(Ledger, "sealed", after=maybe),
+        "in-refresh-commit": lambda: _around(GrantTable, "replace", after=second),
+        "after-refresh-commit": lambda: _around(Issuing, "issue", after_await=maybe),
         "in-any-commit": lambda: _around(CommitQueue, "_commit", after=maybe),
         "at-digest": lambda: _around(Recorder, "digest", after=maybe),
     }

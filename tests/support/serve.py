@@ -47,12 +47,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--kill-at")
+    parser.add_argument("--kill-chance", type=float, default=0.05)
     parser.add_argument("--spans", type=Path)
     parser.add_argument("--matcher-off", action="store_true")
     arguments = parser.parse_args()
     set_up_logging()
     if arguments.kill_at:
-        kill_at(arguments.kill_at)
+        kill_at(arguments.kill_at, arguments.kill_chance)
     if arguments.spans:
         provider = TracerProvider()
         exporter = ConsoleSpanExporter(out=arguments.spans.open("w"))

@@ -46,12 +46,17 @@ class Catalog:
 
     def __init__(self, tools: Iterable[CatalogTool] = ()) -> None:
         self._tools = {tool.name: tool for tool in sorted(tools, key=lambda tool: tool.name)}
-        self._actions: dict[str, set[str]] = {}
+        self._offered: dict[str, dict[str, bool]] = {}
         for tool in self._tools.values():
-            self._actions.setdefault(tool.resource, set()).add(tool.action)
+            self._offered.setdefault(tool.resource, {})[tool.action] = tool.tool.reads_only
 
     def __iter__(self) -> Iterator[CatalogTool]:
         return iter(self._tools.values())
+
+    @property
+    def offered(self) -> Mapping[str, Mapping[str, bool]]:
+        """Every resource's actions, and whether each only reads."""
+        return self._offered
 
     def find(self, name: str) -> CatalogTool | None:
         """Return the tool of that name, or None."""
@@ -60,11 +65,11 @@ class Catalog:
     @property
     def resources(self) -> Iterable[str]:
         """Every resource that some connector offers, as policies write it."""
-        return self._actions.keys()
+        return self._offered.keys()
 
     def actions(self, resource: str) -> frozenset[str]:
         """Every action that the resource offers, whether or not it is built yet."""
-        return frozenset(self._actions.get(resource, ()))
+        return frozenset(self._offered.get(resource, ()))
 
     def visible(self, could_permit: Callable[[str, str], bool]) -> tuple[CatalogTool, ...]:
         """Return, in a fixed order, the tools that work and that some rule could permit."""

@@ -83,6 +83,12 @@ class ProofUntrusted(Unauthenticated):
     code = "proof_untrusted"
 
 
+class ProxyUnknown(Unauthenticated):
+    """This listener is for the proxy alone; connect to the proxy, or to the broker's own address."""
+
+    code = "proxy_unknown"
+
+
 class PeerUnknown(Unauthenticated):
     """No registered agent has selectors that match this local process."""
 
@@ -150,6 +156,18 @@ class AccessDenied(Refusal):
     code = "access_denied"
 
 
+class ConditionFailed(Refusal):
+    """A condition of the agent's policies cannot be evaluated for this call; an administrator must look at it."""
+
+    code = "condition_failed"
+
+
+class ApprovalNeeded(Refusal):
+    """An operator must approve this call before it is made."""
+
+    code = "approval_needed"
+
+
 class InvalidArguments(Refusal):
     """The arguments do not match the tool's input schema."""
 
@@ -166,6 +184,12 @@ class ActionNotBuilt(Refusal):
     """This connector names the action so that policies can speak of it, but does not perform it yet."""
 
     code = "action_not_built"
+
+
+class LimitReached(Refusal):
+    """A limit of the agent's policies is reached; wait before trying again."""
+
+    code = "limit_reached"
 
 
 class TooManyCalls(Refusal):
@@ -439,6 +463,12 @@ class KeyMismatch(CannotStart):
     """The key-encryption key is not the one that sealed this store."""
 
     code = "key_mismatch"
+
+
+class ExtraMissing(CannotStart):
+    """The documents ask for what an optional part of the installation brings; install it."""
+
+    code = "extra_missing"
 
 
 class ListenerRefused(CannotStart):

@@ -35,9 +35,12 @@ ONLY_IN = {
     "starlette": {"doors", "app", "testing"},
     "authlib": {"oauth"},
     "keyring": {"vault"},
-    "cryptography": {"vault", "audit", "cli", "testing"},
+    "grpc": {"identity"},
+    "google": {"identity"},
+    "cryptography": {"identity", "vault", "audit", "cli", "testing"},
     "ruamel": {"documents", "cli"},
     "jsonschema_rs": {"catalog"},
+    "cel": {"policy"},
 }
 
 

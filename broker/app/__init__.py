@@ -11,7 +11,7 @@ from broker.app.options import Options, Serving
 from broker.app.parts import Parts
 from broker.app.process import allow_many_connections, keep_memory_private
 from broker.app.telemetry import set_up_telemetry
-from broker.documents import Documents, load_settled
+from broker.documents import Documents, Memory, load_settled
 
 __all__ = ["Options", "Serving", "serve"]
 
@@ -24,7 +24,8 @@ async def serve(options: Options, ready: Callable[[Serving], None]) -> None:
     keep_memory_private()
     allow_many_connections()
     log_uncaught_in(asyncio.get_running_loop())
-    documents = Documents(await load_settled(options.directory, options.find), options.find)
+    memory = Memory()
+    documents = Documents(await load_settled(options.directory, options.find, memory), options.find, memory)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.to_thread, set_up_telemetry())  # the last spans leave after the last call
         parts = await Parts.build(options, documents, stack)

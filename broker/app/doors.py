@@ -11,9 +11,11 @@ import anyio
 import anyio.abc
 from mcp.server.transport_security import TransportSecuritySettings
 
-from broker.app.http import HttpServer
+from broker.app.http import HttpServer, PeerProtocol
 from broker.app.listeners import http_socket, tls_context, unix_socket
+from broker.app.mutual import MutualProtocol, ask_for_certificates
 from broker.app.parts import Parts
+from broker.app.proxy import bind_proxy
 from broker.app.status import status
 from broker.documents import Snapshot
 from broker.doors.admin import Operators, operators_app
@@ -37,10 +39,13 @@ class Doors:
         self.agents_path = documents.base / listen.agents_socket
         self.operators_path = documents.base / listen.operators_socket
         tls = _tls(parts, documents)
+        if tls is not None and listen.client_certificates:
+            ask_for_certificates(tls, parts.trust)
         with contextlib.ExitStack() as bound:
             http = bound.enter_context(http_socket(document, tls=tls is not None))
             self._local = bound.enter_context(unix_socket(self.agents_path, 0o666))
             bound.callback(self.agents_path.unlink, missing_ok=True)
+            proxy = bind_proxy(bound, listen.proxy, documents.base) if listen.proxy else None
             mode = 0o660 if listen.operators_group else 0o600
             operators = bound.enter_context(unix_socket(self.operators_path, mode, listen.operators_group))
             bound.callback(self.operators_path.unlink, missing_ok=True)
@@ -80,10 +85,15 @@ class Doors:
             parts.history,
             parts.consents,
         )
-        self._servers = (
-            (HttpServer(app, tls=tls), http),
-            (HttpServer(operators_app(admin), by_peer=True), operators),
-        )
+        mutual = MutualProtocol if listen.client_certificates else None
+        self._servers = [
+            (HttpServer(app, tls=tls, protocol=mutual), http),
+            (HttpServer(operators_app(admin), protocol=PeerProtocol), operators),
+        ]
+        if proxy is not None:
+            self._servers.append((proxy.server(app), proxy.socket))
+        self.proxy = proxy.where if proxy else None
+        """Where the proxy that ends mutual TLS connects, if there is one."""
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -143,6 +153,10 @@ def _tls(parts: Parts, documents: Snapshot) -> ssl.SSLContext | None:
     configured = documents.broker.listen.tls
     certificate = parts.options.tls_certificate or (documents.base / configured.certificate if configured else None)
     key = parts.options.tls_key or (documents.base / configured.key if configured else None)
+    if configured is None and certificate is None and documents.broker.listen.client_certificates:
+        raise ListenerRefused(
+            "'client_certificates' needs TLS: 'tls' in the Broker document, or --tls-cert and --tls-key."
+        )
     if (certificate is None) != (key is None):
         raise ListenerRefused("TLS needs both a certificate and a key: --tls-cert and --tls-key.")
     return tls_context(certificate, key) if certificate and key else None

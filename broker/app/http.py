@@ -20,11 +20,13 @@ _MOST_CONNECTIONS = 2048  # of one listener
 class HttpServer(Server):
     """uvicorn, whose life is the daemon's to decide."""
 
-    def __init__(self, app: ASGIApp, *, tls: ssl.SSLContext | None = None, by_peer: bool = False) -> None:
+    def __init__(
+        self, app: ASGIApp, *, tls: ssl.SSLContext | None = None, protocol: "type[BoundedProtocol] | None" = None
+    ) -> None:
         super().__init__(
             Config(
                 app,
-                http=PeerProtocol if by_peer else BoundedProtocol,
+                http=protocol or BoundedProtocol,
                 loop="none",
                 ws="none",
                 lifespan="off",

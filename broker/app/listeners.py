@@ -18,13 +18,20 @@ _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2; those of 1.3 are all goo
 
 def http_socket(document: BrokerDocument, *, tls: bool) -> socket.socket:
     """Bind the agents' HTTP listener; refuse a network address that nothing protects."""
-    host, _, port = document.listen.http.rpartition(":")
-    address = ipaddress.ip_address(host.strip("[]"))
-    if not address.is_loopback and not tls and not document.listen.behind_tls_proxy:
+    listen = document.listen
+    address = ipaddress.ip_address(listen.http.rpartition(":")[0].strip("[]"))
+    if not address.is_loopback and not tls and not listen.behind_tls_proxy:
         raise ListenerRefused(
-            f"{document.listen.http} is reachable from the network without TLS. Give --tls-cert and --tls-key, "
+            f"{listen.http} is reachable from the network without TLS. Give --tls-cert and --tls-key, "
             "or say 'behind_tls_proxy: true' if a proxy that alone reaches it terminates TLS."
         )
+    return tcp_socket(listen.http)
+
+
+def tcp_socket(where: str) -> socket.socket:
+    """Bind an address:port, protected or not."""
+    host, _, port = where.rpartition(":")
+    address = ipaddress.ip_address(host.strip("[]"))
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET  # noqa: PLR2004 - IP's version
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # without it, asyncio leaves Nagle on
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -33,7 +40,7 @@ def http_socket(document: BrokerDocument, *, tls: bool) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        raise ListenerRefused(f"{document.listen.http} cannot be listened on: {error.strerror}.") from None
+        raise ListenerRefused(f"{where} cannot be listened on: {error.strerror}.") from None
     listener.setblocking(False)  # noqa: FBT003 - the socket's own signature
     return listener
 

@@ -26,6 +26,7 @@ class Serving:
     http: str
     agents_socket: Path
     operators_socket: Path
+    proxy: str | None
     documents: Snapshot
     development: bool
     records: int

@@ -7,7 +7,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from broker.app.options import Options
-from broker.budget import CallSlots
+from broker.budget import CallLimits, CallSlots
 from broker.documents import Documents, Snapshot
 from broker.doors.entrance import Entrance, RefusedAuthentications
 from broker.doors.mcp import McpServer
@@ -16,7 +16,7 @@ from broker.evidence.heads import Heads
 from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
 from broker.evidence.sinks import open_sink
-from broker.identity import BundleKeeper, BundleUrl, Identifier, TrustStore
+from broker.identity import BundleKeeper, BundleUrl, Identifier, TrustStore, WorkloadApi
 from broker.pipeline import Consents, Pipeline, Recorder
 from broker.store import Store
 from broker.vault import SigningKeys, Vault, put_next_key_in_place, read_key, read_next_key
@@ -52,7 +52,7 @@ class Parts:
         caps = broker.caps
         self.slots = CallSlots(caps.calls_at_once, caps.calls_at_once_per_agent)
         self.consents = Consents(documents, vault, self.egress, recorder)
-        self.pipeline = Pipeline(documents, recorder, self.slots, vault, self.egress, self.consents)
+        self.pipeline = Pipeline(documents, recorder, self.slots, CallLimits(store), vault, self.egress, self.consents)
         self.refused = RefusedAuthentications(recorder.note)
         self.indexer = Indexer(store)
         identifier = Identifier(
@@ -96,20 +96,22 @@ class Parts:
     def trust_snapshot(self, snapshot: Snapshot) -> None:
         """Put the snapshot's trust bundles in force, and keep those with URLs fresh."""
         self.trust.keep_only(set(snapshot.trust_sources))
-        urls = []
+        kept: list[BundleUrl | WorkloadApi] = []
         for name, source in snapshot.trust_sources.items():
             if source.bundle is not None:
                 self.trust.put(source.bundle)
+            elif source.workload_api is not None:
+                kept.append(WorkloadApi(name, source.workload_api, source.stale_after))
             elif source.url is not None:
                 reach = Reach(frozenset({urlsplit(source.url).netloc.lower()}), source.private)
                 client = self.egress.client(reach, Limits(response_bytes=1 << 20), source.authority)
-                urls.append(BundleUrl(name, source.url, client, source.stale_after))
-        self.bundles.keep(urls)
+                kept.append(BundleUrl(name, source.url, client, source.stale_after, source.server))
+        self.bundles.keep(kept)
 
     def trouble(self) -> Mapping[str, Any] | None:
         """Return what keeps the broker from serving calls now, or None."""
         if self.pipeline.draining:
             return {"status": "draining"}
-        if self.store.commits.failing or self.recorder.hindrances:
+        if self.store.commits.failing or self.store.commits.stalled or self.recorder.hindrances:
             return {"status": "audit_unavailable"}
         return None

@@ -51,6 +51,8 @@ def status(parts: Parts) -> Mapping[str, Any]:
                 "development": domain.development,
                 "environment": domain.environment,
                 "keys": len(bundle.keys) if (bundle := parts.trust.find(name)) else None,
+                "authorities": len(bundle.authorities) if bundle else None,
+                "stale": parts.trust.is_stale(name, now),
                 "age_seconds": int(now - bundle.fetched_at) if bundle and bundle.fetched_at else None,
             }
             for name, domain in documents.trust_domains.items()
@@ -58,12 +60,13 @@ def status(parts: Parts) -> Mapping[str, Any]:
     }
 
 
-def serving(parts: Parts, http: str, agents_socket: Path, operators_socket: Path) -> Serving:
+def serving(parts: Parts, http: str, agents_socket: Path, operators_socket: Path, proxy: str | None) -> Serving:
     """Return what is said once every door is open."""
     return Serving(
         http=http,
         agents_socket=agents_socket.absolute(),
         operators_socket=operators_socket.absolute(),
+        proxy=proxy,
         documents=parts.documents.current,
         development=parts.options.development,
         records=parts.store.commits.values[parts.store.trail.HEAD].size,

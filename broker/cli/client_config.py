@@ -10,7 +10,7 @@ import typer
 
 from broker.cli.daemon import HERE, Directory, agents_socket
 from broker.cli.dev import find_agent
-from broker.cli.output import AsJson, console, fail, plain, print_json, problems
+from broker.cli.output import AsJson, console, fail, plain, print_json, problems, stop
 from broker.documents import Invalid, load
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -24,6 +24,10 @@ def client_config(
     token_file: Annotated[
         Path | None, typer.Option(help="Prove the agent by a token file that a helper renews, not by the process.")
     ] = None,
+    workload_api: Annotated[
+        str | None,
+        typer.Option(help="Prove the agent by tokens of the Workload API, for example unix:///run/spire/agent.sock."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print how common MCP clients connect as an agent, by the relay: no secret is in it, so it works tomorrow too."""
@@ -33,10 +37,14 @@ def client_config(
         fail(invalid, as_json=as_json)
     found = find_agent(snapshot, agent, as_json=as_json)
     command = [aam(), *relay_arguments(directory, found.name, token_file)]
+    if workload_api is not None:
+        if token_file is not None:
+            stop("--token-file and --workload-api are two proofs; give one.", as_json=as_json)
+        command = [aam(), *fetching_arguments(directory, found.workload, workload_api, snapshot.broker.audience)]
     if as_json:
         print_json(mcp_servers(command))
         return
-    if token_file is None and not found.selectors:
+    if token_file is None and workload_api is None and not found.selectors:
         problems.print(
             f"[yellow]{plain(found.name)} has no selectors, so no local process can be it without a token.[/yellow] "
             "Give it selectors, or use --token-file."
@@ -58,6 +66,12 @@ def relay_arguments(directory: Path, agent: str, token_file: Path | None) -> lis
     """Return the relay's arguments after the command itself."""
     proof = ["--agent", agent] if token_file is None else ["--token-file", str(token_file.absolute())]
     return ["stdio", "--socket", str(agents_socket(directory)), *proof]
+
+
+def fetching_arguments(directory: Path, workload: str, workload_api: str, audience: str) -> list[str]:
+    """Return the arguments of a relay that fetches its tokens from the Workload API."""
+    asked = ["--audience", audience, "--workload-api", workload_api, "--agent", workload]
+    return ["stdio", "--socket", str(agents_socket(directory)), *asked]
 
 
 def mcp_servers(command: list[str]) -> dict[str, object]:

@@ -30,6 +30,7 @@ COMMANDS = {
     "vault": ("vault", "Look after the vault: the key that seals every credential."),
     "connector": ("connector", "Fetch and pin what a service says of itself."),
     "documents": ("documents", "See how the documents came to be what they are, and undo a change."),
+    "policy": ("policy", "Explain decisions; test, compare and try out policies."),
     "trail": ("trail", "Read, export and verify the trail; erase personal data; legal holds."),
     "dev": ("dev", "Development: mint tokens of the development trust domain."),
 }

@@ -18,7 +18,7 @@ from broker.cli.daemon import Daemon, ListenerUntrusted, agents_socket, operator
 from broker.cli.output import counted
 from broker.documents import Invalid, Snapshot, load
 from broker.errors import DaemonUnreachable, ListenerRefused, Refusal
-from broker.identity import SpiffeId
+from broker.identity import Endpoint, SpiffeId
 from broker.vault import read_key
 
 _SOON = 14 * 86400  # seconds before a certificate's end that are worth a warning
@@ -146,10 +146,23 @@ def _is_for(certificate: x509.Certificate, host: str) -> bool:
 
 def _trust(snapshot: Snapshot) -> Iterator[Finding]:
     for name, source in snapshot.trust_sources.items():
-        if source.bundle is not None and not source.bundle.keys:
+        if source.bundle is not None and not source.bundle.keys and not source.bundle.authorities:
             yield Finding(f"trust {name}", "wrong", "its bundle has no usable key", "publish the current bundle")
+        elif source.workload_api is not None and not _listens(source.workload_api):
+            yield Finding(
+                f"trust {name}",
+                "wrong",
+                "there is no Workload API where it says",
+                "start the SPIRE agent, or mend the path",
+            )
         elif snapshot.trust_domains[name].development:
             yield Finding(f"trust {name}", "warning", "is a development domain", "name your own for production")
+
+
+def _listens(endpoint: Endpoint) -> bool:
+    """Tell whether there is a socket; who listens on a port is not to be seen from here."""
+    kind, _, path = endpoint.target.partition(":")
+    return kind != "unix" or Path(path).is_socket()
 
 
 def _snapshots(snapshot: Snapshot) -> Iterator[Finding]:
@@ -243,12 +256,19 @@ def _in_force(status: dict[str, Any], snapshot: Snapshot | None) -> Iterator[Fin
     if snapshot is not None and status["documents"]["digest"] != snapshot.digest:
         yield Finding("in force", "warning", "what is loaded is not what is on disk", "see the broker's log")
     for name, domain in status["trust_domains"].items():
-        if not domain["keys"]:
+        if domain["stale"]:
+            yield Finding(
+                f"trust {name}",
+                "wrong",
+                "its bundle could not be renewed for too long, so its agents are refused",
+                "check the bundle's URL or the Workload API; see the broker's log",
+            )
+        elif not domain["keys"] and not domain["authorities"]:
             yield Finding(
                 f"trust {name}",
                 "wrong",
                 "the broker has no key of it, so none of its agents can come in",
-                "check the bundle's URL, or its file; see the broker's log",
+                "check the bundle's URL, its file or the Workload API; see the broker's log",
             )
         elif domain["development"] and not status["development"]:
             yield Finding(

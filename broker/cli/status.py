@@ -37,7 +37,8 @@ def _print(found: dict[str, Any]) -> None:
         "grants": ", ".join(f"{name}: {state}" for name, state in found["grants"].items()) or "none",
         "trust domains": ", ".join(
             f"{name} ({domain['environment']}{', development' if domain['development'] else ''}, "
-            f"{counted(domain['keys'] or 0, 'key')})"
+            f"{counted(domain['keys'] or 0, 'key')}, {counted(domain['authorities'] or 0, 'X.509 root')}"
+            f"{', stale: no longer trusted' if domain['stale'] else ''})"
             for name, domain in found["trust_domains"].items()
         ),
         "trail": f"{trail['log']}, {counted(trail['records'], 'record')}, root {trail['root'][:16]}…",

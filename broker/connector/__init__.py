@@ -222,7 +222,9 @@ class Tool:
     `output_schema` is what may leave: members that it does not declare are taken off the result. `run` is None for an
     action that exists so that policies can speak of it, but that the connector does not perform yet. `check` sees
     arguments that match the schema, before the call has begun. `filterable` are the fields by which `run` can narrow a
-    call to a scope's filters; a policy that filters by another is refused when it is loaded.
+    call to a scope's filters; a policy that filters by another is refused when it is loaded. `records` is the member of
+    the result that holds the record or the list of records, "" where the result itself is the record; a policy that
+    narrows what may leave of a tool that names none is refused when it is loaded.
     """
 
     resource: str
@@ -235,6 +237,7 @@ class Tool:
     run: Run | None = None
     check: Check | None = None
     filterable: frozenset[str] = frozenset()
+    records: str | None = None
 
 
 class NoSettings(BaseModel):

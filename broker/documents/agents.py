@@ -21,7 +21,7 @@ def check_operators(findings: Findings, broker: Document) -> Operators:
     found: dict[int, tuple[str, str]] = {}
     for number, operator in enumerate(broker.spec.operators):
         place = ("spec", "operators", number, "user")
-        uid = _user_id(operator.user)
+        uid = user_id(operator.user)
         if uid is None:
             findings.warn(broker, place, f"there is no user {operator.user!r} on this machine")
         elif uid in found:
@@ -86,7 +86,7 @@ def _not_an_operator(findings: Findings, document: Document, operators: Operator
     selectors = document.spec.selectors
     note = findings.warn if development else findings.wrong
     for uid, (user, _) in operators.items():
-        if selectors and all(_could_be(selector, uid) for selector in selectors):
+        if selectors and all(could_be(selector, uid) for selector in selectors):
             note(
                 document,
                 ("spec", "selectors"),
@@ -95,14 +95,14 @@ def _not_an_operator(findings: Findings, document: Document, operators: Operator
             )
 
 
-def _could_be(selector: str, uid: int) -> bool:
+def could_be(selector: str, uid: int) -> bool:
     """Tell whether a selector can be true of some process of a user. Anybody may run a program of any path."""
     _, kind, value = selector.split(":", 2)
     match kind:
         case "uid":
             return value == str(uid)
         case "user":
-            return _user_id(value) == uid
+            return user_id(value) == uid
         case "gid" | "group":
             return _may_have_group(uid, kind, value)
     return True
@@ -127,7 +127,8 @@ def _group_name(gid: int) -> str | None:
         return None
 
 
-def _user_id(user: str) -> int | None:
+def user_id(user: str) -> int | None:
+    """Return the id of a user of this machine, by name or number; None if there is no such user."""
     try:
         return pwd.getpwnam(user).pw_uid
     except (KeyError, ValueError):  # ValueError: half a character, or a NUL

@@ -4,10 +4,12 @@ from pathlib import Path
 
 from broker.connector.installed import find_connector
 from broker.documents.agents import Operators, check_operators, check_registry
+from broker.documents.certificates import check_certificates
 from broker.documents.connections import check_connections
 from broker.documents.files import SetFiles, set_digest
 from broker.documents.findings import Findings
 from broker.documents.listen import check_listeners
+from broker.documents.memory import Memory
 from broker.documents.outline import outline
 from broker.documents.parse import Document
 from broker.documents.policies import check_policies
@@ -25,14 +27,16 @@ def load(
     *,
     operators_in_force: Operators | None = None,
     files: SetFiles | None = None,
+    memory: Memory | None = None,
 ) -> Snapshot:
     """Load and check a whole set of documents without any network; raise `Invalid` with every mistake at once.
 
     `operators_in_force` are those of a running broker: they stay until it restarts, whatever the documents now say, so
-    no agent may be one of them either. `files` stands in for what lies in the directory.
+    no agent may be one of them either. `files` stands in for what lies in the directory; `memory` knows what was read
+    of it before.
     """
     # 1. Each document by itself.
-    findings = Findings(files or SetFiles(directory))
+    findings = Findings(files or SetFiles(directory), memory)
     broker = _broker(findings, directory)
     check_listeners(findings)
     sinks = check_sinks(findings, broker, directory)
@@ -41,6 +45,8 @@ def load(
     # 2. Who calls, and who is asked: trust domains, operators, agents.
     domains, sources = check_trust(findings)
     operators = check_operators(findings, broker) if broker else {}
+    if broker is not None:
+        check_certificates(findings, broker, domains)
     registry = check_registry(findings, domains, {**operators, **(operators_in_force or {})})
 
     # 3. What there is to call, and who may.

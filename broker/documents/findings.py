@@ -5,16 +5,18 @@ from collections.abc import Iterable
 from typing import Any
 
 from broker.documents.files import SetFiles
+from broker.documents.memory import Memory
 from broker.documents.models import KINDS
-from broker.documents.parse import Document, parse
-from broker.documents.source import Place, Problem, Source, key_of, read_sources
+from broker.documents.parse import Document
+from broker.documents.source import Place, Problem, Source, key_of
 
 
 class Findings:
     """Collects documents and problems; one mistake is reported once, not again by everything that depends on it."""
 
-    def __init__(self, files: SetFiles) -> None:
+    def __init__(self, files: SetFiles, memory: Memory | None = None) -> None:
         self.files = files
+        self._memory = Memory() if memory is None else memory
         self.problems: list[Problem] = []
         self.documents: list[Document] = []
         self._sources: list[Source] = []
@@ -92,17 +94,17 @@ class Findings:
             return None
 
     def _read(self, name: str, text: bytes) -> None:
-        found = list(read_sources(text, name))
+        results = self._memory.read(name, text)
+        found = [one for one, _ in results]
         if isinstance(found[-1], Problem):  # what keeps a file from being read any further comes last
             read = max((line for one in found if isinstance(one, Source) for line in one.lines.values()), default=0)
             # without the NULs, UTF-16 can be searched too
             self._unread.append("\n".join(text.replace(b"\0", b"").decode(errors="replace").split("\n")[read:]))
-        for source in found:
-            if isinstance(source, Problem):
-                self.problems.append(source)
+        for source, result in results:
+            if isinstance(source, Problem) or result is None:
+                self.problems += [source] if isinstance(source, Problem) else []
                 continue
             self._sources.append(source)
-            result = parse(source)
             if isinstance(result, Document):
                 self.documents.append(result)
             else:

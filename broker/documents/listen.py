@@ -18,6 +18,7 @@ _LISTEN = ("spec", "listen")
 _SOCKETS: dict[Place, Any] = {
     (*_LISTEN, name): ListenPart.model_fields[name].default for name in ("agents_socket", "operators_socket")
 }
+_SOCKETS[(*_LISTEN, "proxy", "socket")] = None
 _PATHS = {
     **_SOCKETS,
     ("spec", "store"): BrokerDocument.model_fields["store"].default,

@@ -4,7 +4,7 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from broker.connector import ConnectorDocument, FileName
 from broker.identity import AgentDocument, TrustDomainDocument
@@ -33,11 +33,51 @@ def _listener(text: str) -> str:
     return text
 
 
+def _is_loopback(listener: str) -> bool:
+    return ipaddress.ip_address(listener.rpartition(":")[0].strip("[]")).is_loopback
+
+
 class TlsPart(_Part):
     """The certificate (with its chain) and the private key, as PEM files."""
 
     certificate: FileName
     key: FileName
+
+
+class ProxyPart(_Part):
+    """A listener for the proxy that ends mutual TLS and forwards callers' certificates (X-Forwarded-Client-Cert).
+
+    Whoever else reaches it could pass for any agent: a Unix socket takes connections of one user only; a loopback
+    address takes them from every local process, so say that there is none but the proxy.
+    """
+
+    socket: FileName | None = None
+    user: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="The proxy's user; nobody else's connection to the socket is taken."
+    )
+    http: Annotated[str, AfterValidator(_listener)] | None = None
+    only_the_proxy_reaches_it: bool = Field(
+        default=False, description="What must be true of 'http', and is nothing that the broker can see for itself."
+    )
+    uri_alone: bool = Field(
+        default=False,
+        description="Take the proxy's word for a SPIFFE ID where it forwards no certificate: assurance 'proxied'.",
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> "ProxyPart":
+        if (self.socket is None) == (self.http is None):
+            raise ValueError("name either a socket or an http address")
+        if self.socket is not None and self.user is None:
+            raise ValueError("a socket needs 'user': the proxy's, whose connections alone are taken")
+        if self.http is not None and not _is_loopback(self.http):
+            raise ValueError("http must be a loopback address, for example 127.0.0.1:8471")
+        if self.http is not None and not self.only_the_proxy_reaches_it:
+            raise ValueError(
+                "any local process reaches an http address, and could pass for any agent: use a socket, or say "
+                "'only_the_proxy_reaches_it: true' where the network's namespace makes it so"
+            )
+        return self
 
 
 class ListenPart(_Part):
@@ -47,6 +87,10 @@ class ListenPart(_Part):
         default="127.0.0.1:8470", description="address:port for SSE and Streamable HTTP; port 0 takes a free one."
     )
     tls: TlsPart | None = None
+    client_certificates: bool = Field(
+        default=False, description="Ask callers for an X.509-SVID in the TLS handshake (mutual TLS, TLS 1.3 only)."
+    )
+    proxy: ProxyPart | None = None
     behind_tls_proxy: bool = Field(
         default=False, description="A proxy on this machine or network terminates TLS; only it may reach the listener."
     )

@@ -1,22 +1,24 @@
 """Policies against the registry and the catalogue: whom each is for, and that what its rules name is there."""
 
+import datetime
 from collections.abc import Iterable
 from typing import Any
 
 from broker.catalog import Catalog, CatalogTool
 from broker.documents.connections import named_resources
+from broker.documents.expressions import check_expressions, written
 from broker.documents.findings import Findings, value_at
 from broker.documents.source import Place, Source
 from broker.documents.words import closest, nearest
 from broker.identity import Registry
-from broker.policy import AgentPolicies, AgentPolicyDocument
+from broker.policy import AgentPolicies, AgentPolicyDocument, WrittenPolicy, covers, shadows
 
 
 def check_policies(
     findings: Findings, registry: Registry, catalog: Catalog
 ) -> tuple[dict[str, AgentPolicies], dict[str, tuple[str, ...]]]:
     """Return the policies of each workload, united, and their names."""
-    collected: dict[str, list[tuple[str, str, AgentPolicyDocument]]] = {}
+    collected: dict[str, list[WrittenPolicy]] = {}
     for document in findings.of("AgentPolicy"):
         spec: AgentPolicyDocument = document.spec
         workload = spec.identity.workload
@@ -28,20 +30,34 @@ def check_policies(
             )
         for number, model in enumerate(spec.models.allow):
             findings.warn(document, ("spec", "models", "allow", number), f"{model!r} has no ModelRoute yet")
-        collected.setdefault(workload, []).append((document.name, document.source.digest, spec))
+        if check_expressions(findings, document, catalog):
+            collected.setdefault(workload, []).append(written(document))
     _check_rules(findings, catalog)
-    united = {workload: AgentPolicies(policies) for workload, policies in collected.items()}
+    united = {workload: AgentPolicies(policies, catalog.offered) for workload, policies in collected.items()}
     _check_recorded(findings, united, catalog)
+    _check_shadows(findings, united, registry)
     return (
         united,
-        {workload: tuple(sorted(name for name, _, _ in policies)) for workload, policies in collected.items()},
+        {workload: tuple(sorted(one.name for one in policies)) for workload, policies in collected.items()},
     )
+
+
+def _check_shadows(findings: Findings, united: dict[str, AgentPolicies], registry: Registry) -> None:
+    """Warn of rules that decide nothing: somebody believes that they do."""
+    documents = {document.name: document for document in findings.of("AgentPolicy")}
+    now = datetime.datetime.now(datetime.UTC)
+    for workload, policies in united.items():
+        for rule, why in shadows(policies, registry.agents.get(workload), now):
+            number, _, part = rule.place.removeprefix("tools[").partition("].")
+            findings.warn(documents[rule.policy], ("spec", "tools", int(number), part), why)
 
 
 def _check_recorded(findings: Findings, united: dict[str, AgentPolicies], catalog: Catalog) -> None:
     """Warn of arguments that are to be recorded and that no tool of the agent takes: nothing would be recorded."""
     for document in findings.of("AgentPolicy"):
-        policies = united[document.spec.identity.workload]
+        policies = united.get(document.spec.identity.workload)
+        if policies is None:
+            continue
         known = _arguments(tool for tool in catalog if policies.mentions(tool.resource))
         for number, word in enumerate(document.spec.audit.record):
             _, _, argument = word.partition(".")
@@ -74,6 +90,8 @@ def _check_rule(findings: Findings, source: Source, place: Place, resources: set
     resource = findings.right(source, (*place, "resource"))
     if resource is None:  # so it is wrong in its form
         _check_actions(findings, source, place, None, _all_actions(findings, catalog))
+    elif "*" in resource:
+        _check_wildcard(findings, source, place, resource, resources, catalog)
     elif resource in resources:
         _check_actions(findings, source, place, resource, catalog.actions(resource))
     elif _is_missing(findings, resource, resources):
@@ -81,6 +99,19 @@ def _check_rule(findings: Findings, source: Source, place: Place, resources: set
         meant = closest(resource, resources)
         offered = catalog.actions(meant) if meant else _all_actions(findings, catalog)
         _check_actions(findings, source, place, meant, offered)
+
+
+def _check_wildcard(
+    findings: Findings, source: Source, place: Place, pattern: str, resources: set[str], catalog: Catalog
+) -> None:
+    """Check a rule whose resource is a wildcard: it names something, and its actions are those of what it names."""
+    named = {resource for resource in resources if covers(pattern, resource)}
+    if not named and _is_missing(findings, pattern, resources):
+        connectors = {resource.partition(".")[0] for resource in resources}
+        right = nearest(pattern.partition(".")[0], connectors)
+        findings.wrong(source, (*place, "resource"), f"no connector offers what {pattern!r} names{right}")
+    offered = frozenset(action for resource in named for action in catalog.actions(resource))
+    _check_actions(findings, source, place, pattern, offered)
 
 
 def _is_missing(findings: Findings, resource: str, resources: set[str]) -> bool:
@@ -104,6 +135,8 @@ def _check_actions(
         for number in _numbers(value_at(source.value, (*place, part))):
             here = (*place, part, number)
             action = findings.right(source, here)
+            if action == "*":
+                continue
             if action is not None and action not in offered:
                 offers = f"{resource} offers no" if resource else "no connector offers"
                 findings.wrong(source, here, f"{offers} {action!r}{nearest(action, offered)}")

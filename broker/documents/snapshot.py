@@ -14,7 +14,7 @@ from broker.documents.outline import Outline
 from broker.documents.source import Problem
 from broker.egress import Limits, Reach
 from broker.errors import DocumentsInvalid
-from broker.identity import Registry, TrustBundle, TrustDomain
+from broker.identity import BundleServer, Endpoint, Registry, TrustBundle, TrustDomain
 from broker.policy import NO_POLICIES, AgentPolicies
 
 FindConnector = Callable[[str], Connector]
@@ -74,13 +74,15 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class TrustSource:
-    """Where a trust domain's bundle comes from: the bundle itself, or a URL with what is needed to fetch it."""
+    """Where a trust domain's bundle comes from: the bundle itself, a URL with what is needed, or the Workload API."""
 
     bundle: TrustBundle | None
     url: str | None
     authority: str | None
     private: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
     stale_after: float
+    server: BundleServer | None = None
+    workload_api: Endpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)

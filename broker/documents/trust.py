@@ -10,8 +10,9 @@ from broker.documents.snapshot import TrustSource
 from broker.documents.source import Place
 from broker.egress import Reach
 from broker.errors import EgressDenied
-from broker.identity import TrustBundle, TrustDomain, parse_bundle
+from broker.identity import BundleServer, Endpoint, SpiffeId, TrustBundle, TrustDomain, parse_bundle
 from broker.identity.registry import BundleSource
+from broker.identity.workload_messages import EXTRA, is_installed
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -44,22 +45,43 @@ def _source(findings: Findings, document: Document, source: BundleSource) -> Tru
     )
     if source.url is not None:
         check_url(findings, document, (*place, "url"), source.url, Reach(frozenset({origin(source.url)}), private))
+    if source.workload_api is not None and not is_installed():
+        findings.wrong(document, (*place, "workload_api"), f"needs gRPC: install {EXTRA!r}")
     return TrustSource(
-        _bundle(findings, document, source.file), source.url, authority, private, source.stale_after_hours * 3600
+        _bundle(findings, document, (*place, "file"), document.name, source.file),
+        source.url,
+        authority,
+        private,
+        source.stale_after_hours * 3600,
+        _server(findings, document, source),
+        None if source.workload_api is None else Endpoint.parse(source.workload_api),
     )
 
 
-def _bundle(findings: Findings, document: Document, name: str | None) -> TrustBundle | None:
-    place = ("spec", "bundle", "file")
+def _server(findings: Findings, document: Document, source: BundleSource) -> BundleServer | None:
+    """Return who answers at an `https_spiffe` URL."""
+    if source.endpoint is None:
+        return None
+    place = ("spec", "bundle", "bootstrap")
+    own = SpiffeId.parse(source.endpoint).trust_domain
+    bootstrap = _bundle(findings, document, place, own, source.bootstrap)
+    if bootstrap is not None and not bootstrap.authorities:
+        findings.wrong(document, place, f"{source.bootstrap} has no X.509 authority, so nobody could answer")
+    return None if bootstrap is None else BundleServer(source.endpoint, bootstrap.authorities)
+
+
+def _bundle(
+    findings: Findings, document: Document, place: Place, trust_domain: str, name: str | None
+) -> TrustBundle | None:
     text = None if name is None else findings.named(document, place, name)
     if text is None:
         return None
     try:
-        bundle = parse_bundle(document.name, text)
+        bundle = parse_bundle(trust_domain, text)
     except ValueError as error:
         findings.wrong(document, place, f"{name} is {error}")
         return None
-    if not bundle.keys:
+    if not bundle.keys and not bundle.authorities:
         findings.warn(document, place, f"no key in {name} is usable: every identity of the domain is revoked")
     return bundle
 

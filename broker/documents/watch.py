@@ -9,6 +9,7 @@ from pathlib import Path
 from broker.documents.agents import Operators
 from broker.documents.check import load
 from broker.documents.files import NO_CONTENTS, Digests, digests, look
+from broker.documents.memory import Memory, in_short_turns
 from broker.documents.snapshot import FindConnector, Invalid, Snapshot
 from broker.documents.source import Problem
 from broker.errors import Refusal
@@ -23,10 +24,10 @@ Loaded = Callable[[Snapshot, bool], Awaitable[None]]
 Refused = Callable[[Invalid], Awaitable[None]]
 
 
-async def load_settled(directory: Path, find: FindConnector) -> Snapshot:
+async def load_settled(directory: Path, find: FindConnector, memory: Memory) -> Snapshot:
     """Load a set as it stands, once it is the same a moment later; raise `Invalid` as `load` does."""
     for _ in range(_MOST_TRIES):
-        read = await asyncio.to_thread(_load, directory, find)
+        read = await asyncio.to_thread(_load, directory, find, None, memory)
         await asyncio.sleep(_SETTLE)
         if await asyncio.to_thread(digests, directory, read.digests) == read.digests:
             break
@@ -37,18 +38,24 @@ async def load_settled(directory: Path, find: FindConnector) -> Snapshot:
     return read
 
 
-def _load(directory: Path, find: FindConnector, operators: Operators | None = None) -> Snapshot | Invalid:
-    try:
-        return load(directory, find, operators_in_force=operators)
-    except Invalid as invalid:
-        return invalid
+def _load(directory: Path, find: FindConnector, operators: Operators | None, memory: Memory) -> Snapshot | Invalid:
+    with in_short_turns():
+        memory.begin()
+        try:
+            return load(directory, find, operators_in_force=operators, memory=memory)
+        except Invalid as invalid:
+            return invalid
+        finally:
+            memory.forget()
 
 
 class Documents:
     """Holds the snapshot in force and keeps it true to the directory."""
 
-    def __init__(self, snapshot: Snapshot, find: FindConnector) -> None:
+    def __init__(self, snapshot: Snapshot, find: FindConnector, memory: Memory | None = None) -> None:
+        """Begin with a set in force; `memory` knows what was read of it."""
         self.current = snapshot
+        self._memory = Memory() if memory is None else memory
         self.last_problem: Invalid | None = None
         self._find = find
         self._read: Digests = snapshot.digests
@@ -77,7 +84,7 @@ class Documents:
 
     async def reload(self, loaded: Loaded, refused: Refused) -> None:
         """Load what is on disk now, if it is still the same a moment later; otherwise the next look finds it."""
-        read = await asyncio.to_thread(_load, self.current.directory, self._find, self.current.operators)
+        read = await asyncio.to_thread(_load, self.current.directory, self._find, self.current.operators, self._memory)
         seen = await asyncio.to_thread(look, self.current.directory, read.digests)
         await asyncio.sleep(_SETTLE)
         if await asyncio.to_thread(digests, self.current.directory, read.digests) != read.digests:

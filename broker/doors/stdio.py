@@ -1,8 +1,8 @@
 """The relay's end: MCP on stdin and stdout, each line sent to the agents' socket with a proof beside it.
 
-Imports little: it starts with every agent. It holds no secret: the proof is a token file, read again for every message,
-or the process itself, which the daemon's kernel vouches for. A broker that restarts is found again with the next
-message; what was asked and not answered is answered here, so that no client waits for ever.
+Imports little: it starts with every agent. It holds no secret: the proof is a token, read from its file or fetched from
+the Workload API for every message, or the process itself, which the daemon's kernel vouches for. A broker that restarts
+is found again with the next message; what was asked and not answered is answered here, so no client waits for ever.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,9 +28,13 @@ _speaking = threading.Lock()
 class Relay:
     """One client's way to the broker."""
 
-    def __init__(self, agents_socket: str, token_file: str | None, agent: str | None) -> None:
+    def __init__(
+        self, agents_socket: str, token_file: str | None, agent: str | None, fetch: Callable[[], str] | None = None
+    ) -> None:
         self._path = agents_socket
         self._token_file = token_file
+        self._fetch = fetch
+        """Where a token is asked for, for each message, if it is: raises `OSError`."""
         self._agent = agent
         self._link: _Link | None = None
         self._opening: list[bytes] = []
@@ -83,6 +88,11 @@ class Relay:
         return b'{"proof":' + self._proof() + b',"message":' + message + b"}\n"
 
     def _proof(self) -> bytes:
+        if self._fetch is not None:
+            try:
+                return json.dumps({"token": self._fetch()}).encode()
+            except OSError as error:
+                raise _NoProof(f"The Workload API gives no token: {error.strerror}.") from None
         if self._token_file is None:
             return json.dumps({"agent": self._agent} if self._agent is not None else None).encode()
         try:

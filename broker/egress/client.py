@@ -1,9 +1,10 @@
 """One HTTP client for each connector, made once: it pins, caps and cuts, and says whether a request had been sent."""
 
 import asyncio
+import contextlib
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,8 +74,14 @@ class Dispatch:
 _DISPATCH: ContextVar[Dispatch] = ContextVar("dispatch")
 
 
+CheckPeer = Callable[[bytes], None]
+"""Raises `EgressDenied` for a certificate (DER, its path validated) that is not that of whom it means to call."""
+
+
 class _Connector(aiohttp.TCPConnector):
     """Notes the last moment at which it is certain that nothing has been sent: before it, there was no connection."""
+
+    check_peer: CheckPeer | None = None
 
     async def connect(
         self,
@@ -83,6 +90,8 @@ class _Connector(aiohttp.TCPConnector):
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109
     ) -> Connection:
         connection = await super().connect(req, traces, timeout)
+        if self.check_peer is not None:
+            _check(connection, self.check_peer)
         _DISPATCH.get().sent = True
         return connection
 
@@ -90,11 +99,13 @@ class _Connector(aiohttp.TCPConnector):
 class Client:
     """Sends requests for one connector, within its reach and limits."""
 
-    def __init__(self, reach: Reach, limits: Limits, tls: ssl.SSLContext) -> None:
+    def __init__(self, reach: Reach, limits: Limits, tls: ssl.SSLContext, check_peer: CheckPeer | None = None) -> None:
         self.reach = reach
         self.limits = limits
+        connector = _Connector(ssl=tls, resolver=CheckedResolver(reach), limit=limits.connections)
+        connector.check_peer = check_peer
         self._http = aiohttp.ClientSession(
-            connector=_Connector(ssl=tls, resolver=CheckedResolver(reach), limit=limits.connections),
+            connector=connector,
             timeout=aiohttp.ClientTimeout(total=limits.total_seconds, connect=limits.connect_seconds),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
@@ -160,6 +171,22 @@ class Client:
                 raise UpstreamTooLarge(detail=f"over {self.limits.response_bytes} bytes")
         return bytes(body)
 
+    @contextlib.asynccontextmanager
+    async def pinned(self, authorities: str, check_peer: CheckPeer) -> AsyncIterator["Client"]:
+        """Yield a client of the same reach that trusts these authorities (PEM) alone, and no host names.
+
+        Who it is must `check_peer` know, by its certificate, before anything is sent to it.
+        """
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        tls.check_hostname = False
+        if authorities:
+            tls.load_verify_locations(cadata=authorities)  # without one, nobody is believed
+        client = Client(self.reach, self.limits, tls, check_peer)
+        try:
+            yield client
+        finally:
+            await client.close()
+
     async def close(self) -> None:
         """Close every connection."""
         await self._http.close()
@@ -202,6 +229,16 @@ def _check_headers(method: str, headers: Mapping[str, str]) -> None:
         raise EgressDenied(detail="a method or header value with characters that do not belong in one")
     if not all(_FIELD_NAME.fullmatch(name) for name in headers):
         raise EgressDenied(detail="a header name with characters that do not belong in one")
+
+
+def _check(connection: Connection, check_peer: CheckPeer) -> None:
+    """Close a connection to somebody else than was meant; raises what `check_peer` raises."""
+    tls = None if connection.transport is None else connection.transport.get_extra_info("ssl_object")
+    try:
+        check_peer(tls.getpeercert(binary_form=True) if tls is not None else b"")
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _tls(authority: str | None) -> ssl.SSLContext:

@@ -2,16 +2,18 @@
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from cryptography import x509
 from joserfc import jwk
 from joserfc.errors import JoseError, SecurityWarning
 
-from broker.errors import ProofUntrusted
+from broker.identity.authorities import parse_authority
 
+_JWT_USE = "jwt-svid"
 _RSA_BITS = 2048  # RFC 7518 §3.3
 _CURVE_ALGORITHMS = {"P-256": ("ES256",), "P-384": ("ES384",), "P-521": ("ES512",)}
 _RSA_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
@@ -28,10 +30,11 @@ class BundleKey:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrustBundle:
-    """The JWT-SVID keys of one trust domain. No keys means that everything from the domain is revoked."""
+    """What one trust domain signs JWT-SVIDs and X.509-SVIDs with. Nothing means that everything from it is revoked."""
 
     trust_domain: str
     keys: Mapping[str, BundleKey]
+    authorities: tuple[x509.Certificate, ...] = ()
     sequence: int | None = None
     refresh_hint: float | None = None
     fetched_at: float | None = field(default=None)
@@ -40,23 +43,54 @@ class TrustBundle:
 def parse_bundle(trust_domain: str, text: bytes, *, fetched_at: float | None = None) -> TrustBundle:
     """Parse a SPIFFE bundle (a JWK Set, SPIFFE_Trust_Domain_and_Bundle §4); raise `ValueError` if it is none.
 
-    Entries that are not usable for JWT-SVIDs (another `use`, no `kid`, an unknown or weak key) are left out one by one,
-    as the standard asks; they never discard the rest.
+    Entries that are not usable (an unknown `use`, no `kid`, an unknown or weak key) are left out one by one, as the
+    standard asks; they never discard the rest. Of a bundle map (`trust_domains`), the domain's own entry counts.
     """
-    try:
-        document = json.loads(text, object_pairs_hook=unique_keys)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not a trust bundle: {error}") from None
+    document = _own_entry(trust_domain, _json(text))
     if not isinstance(document, dict) or not isinstance(document.get("keys"), list):
         raise ValueError("not a trust bundle: a JWK Set with 'keys' is expected")
-    keys = {key.key_id: key for entry in document["keys"] if (key := _parse_key(entry))}
     return TrustBundle(
         trust_domain,
-        MappingProxyType(keys),
+        _keys(entry for entry in document["keys"] if isinstance(entry, dict) and entry.get("use") == _JWT_USE),
+        tuple(authority for entry in document["keys"] if (authority := parse_authority(entry))),
         _whole_number(document.get("spiffe_sequence")),
         _whole_number(document.get("spiffe_refresh_hint")),
         fetched_at,
     )
+
+
+def parse_jwk_set(text: bytes) -> Mapping[str, BundleKey]:
+    """Parse the keys of a JWK Set that is all about JWT-SVIDs, as the Workload API gives one (§6.2.2).
+
+    SPIRE writes no `use` there; another `use` than the right one is left out here too.
+    """
+    document = _json(text)
+    if not isinstance(document, dict) or not isinstance(document.get("keys"), list):
+        raise ValueError("not a trust bundle: a JWK Set with 'keys' is expected")
+    entries = [entry for entry in document["keys"] if isinstance(entry, dict)]
+    return _keys(entry for entry in entries if entry.get("use", _JWT_USE) == _JWT_USE)
+
+
+def _json(text: bytes) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=unique_keys)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not a trust bundle: {error}") from None
+
+
+def _own_entry(trust_domain: str, document: Any) -> Any:
+    """Of a bundle map, return the domain's own bundle; its hints count for nothing there (SPIFFE_Federation §6)."""
+    if not isinstance(document, dict) or "trust_domains" not in document:
+        return document
+    bundles = document["trust_domains"]
+    found = bundles.get(trust_domain) if isinstance(bundles, dict) else None
+    if not isinstance(found, dict):
+        raise ValueError(f"not a trust bundle: a bundle map without one of {trust_domain}")
+    return {"keys": found.get("keys")}
+
+
+def _keys(entries: Iterable[Mapping[str, Any]]) -> Mapping[str, BundleKey]:
+    return MappingProxyType({key.key_id: key for entry in entries if (key := _parse_key(entry))})
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -67,9 +101,7 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _parse_key(entry: Any) -> BundleKey | None:
-    if not isinstance(entry, dict) or entry.get("use") != "jwt-svid":
-        return None
+def _parse_key(entry: Mapping[str, Any]) -> BundleKey | None:
     key_id = entry.get("kid")
     if not isinstance(key_id, str) or not key_id or not key_id.isprintable():
         return None
@@ -95,53 +127,3 @@ def _parse_key(entry: Any) -> BundleKey | None:
 
 def _whole_number(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-class TrustStore:
-    """The bundles in force, each under its own trust domain; they are never merged (SPIFFE_Federation §4.2)."""
-
-    def __init__(self) -> None:
-        self._bundles: dict[str, TrustBundle] = {}
-        self._stale_after: dict[str, float] = {}
-
-    def put(self, bundle: TrustBundle, *, stale_after: float | None = None) -> bool:
-        """Put a bundle in force; returns False, and keeps what it has, when a fetched one is older by its sequence.
-
-        `stale_after` is the moment (seconds since the epoch) from which the bundle is no longer trusted.
-        """
-        held = self._bundles.get(bundle.trust_domain)
-        if (
-            held is not None
-            and bundle.fetched_at is not None
-            and held.sequence is not None
-            and (bundle.sequence is None or bundle.sequence < held.sequence)
-        ):
-            return False
-        self._bundles[bundle.trust_domain] = bundle
-        self._stale_after.pop(bundle.trust_domain, None)
-        if stale_after is not None:
-            self._stale_after[bundle.trust_domain] = stale_after
-        return True
-
-    def forget(self, trust_domain: str) -> None:
-        """Take the domain's bundle out of force, if there is one: until another comes, nothing from it is trusted."""
-        self._bundles.pop(trust_domain, None)
-        self._stale_after.pop(trust_domain, None)
-
-    def keep_only(self, trust_domains: set[str]) -> None:
-        """Forget the bundles of trust domains that are no longer configured."""
-        for name in self._bundles.keys() - trust_domains:
-            self.forget(name)
-
-    def find(self, trust_domain: str) -> TrustBundle | None:
-        """Return the domain's bundle, however old; for reports."""
-        return self._bundles.get(trust_domain)
-
-    def bundle(self, trust_domain: str, now: float) -> TrustBundle:
-        """Return the domain's bundle; raise `ProofUntrusted` if there is none or it has become too old to trust."""
-        bundle = self._bundles.get(trust_domain)
-        if bundle is None:
-            raise ProofUntrusted(detail=f"no trust bundle for {trust_domain}")
-        if now > self._stale_after.get(trust_domain, now):
-            raise ProofUntrusted(detail=f"the trust bundle of {trust_domain} has not been renewed for too long")
-        return bundle

@@ -1,13 +1,23 @@
-"""Trust bundles from https URLs (the `https_web` profile, SPIFFE_Federation §5.2.1), kept fresh."""
+"""Trust bundles from https URLs (SPIFFE_Federation §5.2), kept fresh.
+
+Who answers is authenticated by Web PKI (`https_web`), or by an X.509-SVID of a known SPIFFE ID (`https_spiffe`).
+"""
 
 import asyncio
 import logging
 import time
 from dataclasses import dataclass
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from broker.egress import Client, Dispatch
-from broker.errors import InternalError, Refusal, UpstreamFailed, UpstreamMalformed
-from broker.identity.bundle import TrustBundle, TrustStore, parse_bundle
+from broker.errors import EgressDenied, InternalError, Refusal, UpstreamFailed, UpstreamMalformed
+from broker.identity.authorities import load_certificate
+from broker.identity.bundle import TrustBundle, parse_bundle
+from broker.identity.certificate import subject_of
+from broker.identity.store import TrustStore
+from broker.identity.workload import SpiffeId
 
 logger = logging.getLogger(__name__)
 
@@ -25,53 +35,51 @@ class BundleUrl:
     url: str
     client: Client
     stale_after: float
+    server: "BundleServer | None" = None
 
 
-class BundleKeeper:
-    """Keeps the bundles of a changing set of URLs fresh in a trust store."""
+@dataclass(frozen=True, slots=True)
+class BundleServer:
+    """Who must answer, by the `https_spiffe` profile, and the authorities to believe in before any are in force."""
 
-    def __init__(self, store: TrustStore) -> None:
-        self._store = store
-        self._tasks: dict[BundleUrl, asyncio.Task[None]] = {}
+    spiffe_id: str
+    bootstrap: tuple[x509.Certificate, ...]
 
-    def keep(self, sources: list[BundleUrl]) -> None:
-        """Fetch these from now on, and no others.
+    def authorities(self, store: TrustStore) -> tuple[x509.Certificate, ...]:
+        """Return the authorities of the server's own trust domain: what is in force of it, or the bootstrap's."""
+        known = store.find(SpiffeId.parse(self.spiffe_id).trust_domain)
+        return self.bootstrap if known is None else known.authorities
 
-        Where a source is new, what another one said of its trust domain is forgotten at once.
-        """
-        for gone in self._tasks.keys() - set(sources):
-            self._tasks.pop(gone).cancel()
-        for source in sources:
-            if source not in self._tasks:
-                self._store.forget(source.trust_domain)
-                self._tasks[source] = asyncio.create_task(self._keep_fresh(source))
+    def check(self, leaf: bytes) -> None:
+        """Raise `EgressDenied` if a certificate, whose path TLS has validated, is not the server's X.509-SVID."""
+        try:
+            found = str(subject_of(load_certificate(leaf), server=True))
+        except ValueError as error:
+            raise EgressDenied(detail=f"bundle endpoint: {error}") from None
+        if found != self.spiffe_id:
+            raise EgressDenied(detail=f"the bundle endpoint is {found}, not {self.spiffe_id}"[:500])
 
-    async def close(self) -> None:
-        """Stop fetching."""
-        tasks = list(self._tasks.values())
-        self.keep([])
-        await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _keep_fresh(self, source: BundleUrl) -> None:
+async def keep_fresh(source: BundleUrl, store: TrustStore) -> None:
+    """Fetch a bundle for ever, whenever it is due."""
+    retry = _FIRST_RETRY
+    while True:
+        try:
+            bundle = await fetch_bundle(source, store)
+        except Exception as error:  # noqa: BLE001 - a keeper that died would leave old keys in force
+            code = error.code if isinstance(error, Refusal) else InternalError.code
+            logger.warning(
+                "a trust bundle could not be fetched", extra={"trust_domain": source.trust_domain, "code": code}
+            )
+            await asyncio.sleep(retry)
+            retry = min(retry * 2, _refresh_seconds(None, source))
+            continue
+        if not store.put(bundle, stale_after=time.time() + source.stale_after):
+            logger.warning(
+                "a trust bundle older than the one in force was refused", extra={"trust_domain": source.trust_domain}
+            )
         retry = _FIRST_RETRY
-        while True:
-            try:
-                bundle = await fetch_bundle(source)
-            except Exception as error:  # noqa: BLE001 - a keeper that died would leave old keys in force
-                code = error.code if isinstance(error, Refusal) else InternalError.code
-                logger.warning(
-                    "a trust bundle could not be fetched", extra={"trust_domain": source.trust_domain, "code": code}
-                )
-                await asyncio.sleep(retry)
-                retry = min(retry * 2, _refresh_seconds(None, source))
-                continue
-            if not self._store.put(bundle, stale_after=time.time() + source.stale_after):
-                logger.warning(
-                    "a trust bundle older than the one in force was refused",
-                    extra={"trust_domain": source.trust_domain},
-                )
-            retry = _FIRST_RETRY
-            await asyncio.sleep(_refresh_seconds(bundle.refresh_hint, source))
+        await asyncio.sleep(_refresh_seconds(bundle.refresh_hint, source))
 
 
 def _refresh_seconds(hint: float | None, source: BundleUrl) -> float:
@@ -80,9 +88,15 @@ def _refresh_seconds(hint: float | None, source: BundleUrl) -> float:
     return min(wanted, source.stale_after / 2)
 
 
-async def fetch_bundle(source: BundleUrl) -> TrustBundle:
+async def fetch_bundle(source: BundleUrl, store: TrustStore) -> TrustBundle:
     """Fetch a bundle once; raise a `Refusal` if it cannot be had."""
-    response = await source.client.send("GET", source.url, {"Accept": "application/json"}, None, Dispatch())
+    headers = {"Accept": "application/json"}
+    if source.server is None:
+        response = await source.client.send("GET", source.url, headers, None, Dispatch())
+    else:
+        authorities = [one.public_bytes(Encoding.PEM).decode() for one in source.server.authorities(store)]
+        async with source.client.pinned("".join(authorities), source.server.check) as client:
+            response = await client.send("GET", source.url, headers, None, Dispatch())
     if response.status != _OK:
         raise UpstreamFailed(detail=f"bundle endpoint: HTTP {response.status}")
     try:

@@ -4,24 +4,29 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from broker.errors import PeerAmbiguous, PeerUnknown, ProofMissing
-from broker.identity.bundle import TrustStore
+from broker.errors import PeerAmbiguous, PeerUnknown, ProofMalformed, ProofMissing
+from broker.identity.certificate import CertificateVerifier, vouched_for
 from broker.identity.peer import Peer
 from broker.identity.registry import Registry, TrustDomain
+from broker.identity.store import TrustStore
 from broker.identity.svid import SvidVerifier
 from broker.identity.workload import SpiffeId, WorkloadIdentity
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a caller presents: a token, or (on the agents' socket only) the process that it is.
+    """What a caller presents: a token, a certificate, or (on the agents' socket only) the process that it is.
 
-    `agent` is a wish: where several agents share one local user, which of them this process is.
+    `agent` is a wish: where several agents share one local user, which of them this process is. `chain` is what was
+    shown in a TLS handshake, ours or a trusted proxy's (DER, leaf first); `vouched` is the SPIFFE ID that such a proxy
+    saw there, where its word is to be taken for it.
     """
 
     token: str | None = None
     peer: Peer | None = None
     agent: str | None = None
+    chain: tuple[bytes, ...] = ()
+    vouched: str | None = None
 
 
 class Identifier:
@@ -35,18 +40,39 @@ class Identifier:
         domains: Callable[[], Mapping[str, TrustDomain]],
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._store = store
         self._svids = SvidVerifier(audience, store)
+        self._certificates = CertificateVerifier(store)
         self._registry = registry
         self._domains = domains
         self._clock = clock
 
     def identify(self, proof: Proof) -> WorkloadIdentity:
         """Return who calls, or raise `Unauthenticated`. A token that fails is never replaced by a weaker proof."""
+        if proof.chain or proof.vouched is not None:
+            return self._agreeing(proof, self._identify_tls(proof))
         if proof.token is not None:
-            return self._svids.verify(proof.token, self._domains(), self._clock())
+            return self._identify_token(proof.token)
         if proof.peer is not None:
             return self._identify_peer(proof.peer, proof.agent)
         raise ProofMissing
+
+    def _identify_token(self, token: str) -> WorkloadIdentity:
+        return self._svids.verify(token, self._domains(), self._clock())
+
+    def _identify_tls(self, proof: Proof) -> WorkloadIdentity:
+        if proof.chain:
+            return self._certificates.verify(proof.chain, self._domains(), self._clock())
+        return vouched_for(str(proof.vouched), self._store, self._domains(), self._clock())
+
+    def _agreeing(self, proof: Proof, workload: WorkloadIdentity) -> WorkloadIdentity:
+        """Return who calls with a certificate and perhaps a token too; both must name the same workload."""
+        if proof.token is None:
+            return workload
+        bearer = self._identify_token(proof.token)
+        if bearer.spiffe_id != workload.spiffe_id:
+            raise ProofMalformed("The certificate and the token name two workloads; present one, or two of the same.")
+        return bearer
 
     def _identify_peer(self, peer: Peer, wanted: str | None) -> WorkloadIdentity:
         matching = self._registry().matching(peer.selectors)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from broker.errors import AgentExpired, AgentRetired, AgentSuspended, AgentUnregistered
+from broker.identity.endpoint import Endpoint
 from broker.identity.workload import SpiffeId, WorkloadIdentity
 
 Selector = Annotated[
@@ -28,6 +29,10 @@ def _workload(text: str) -> str:
 
 
 Workload = Annotated[str, AfterValidator(_workload)]
+
+
+def _endpoint(text: str) -> str:
+    return Endpoint.parse(text).target and text
 
 
 class AgentDocument(BaseModel):
@@ -55,7 +60,11 @@ class AgentDocument(BaseModel):
 
 
 class BundleSource(BaseModel):
-    """Where a trust domain's keys come from: a file beside the documents, or an https URL (the `https_web` profile)."""
+    """Where a trust domain's keys come from: a file beside the documents, an https URL, or the Workload API.
+
+    A URL is authenticated by Web PKI (the `https_web` profile), or, where `endpoint` names its SPIFFE ID, by an
+    X.509-SVID (`https_spiffe`), against the `bootstrap` bundle at first and what was fetched from then on.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -64,18 +73,32 @@ class BundleSource(BaseModel):
         Annotated[str, Field(pattern=r"^https://[^/@\s]+(/\S*)?$", examples=["https://spire.example.com/bundle"])]
         | None
     ) = None
+    workload_api: Annotated[str, AfterValidator(_endpoint)] | None = Field(
+        default=None,
+        description="The SPIRE agent's socket, as SPIFFE_ENDPOINT_SOCKET writes it: unix:///run/spire/agent.sock.",
+    )
+    endpoint: Workload | None = Field(default=None, description="The SPIFFE ID of the URL's server (`https_spiffe`).")
+    bootstrap: str | None = Field(
+        default=None, description="A file with the bundle of the endpoint's trust domain, for the first connection."
+    )
     certificate_authority: str | None = Field(default=None, description="PEM file to trust for the URL.")
     private_ranges: list[str] = Field(
         default_factory=list, description="Private address ranges that the URL may resolve to."
     )
     stale_after_hours: Annotated[float, Field(gt=0, le=24 * 30)] = Field(
-        default=24, description="A fetched bundle that could not be renewed for this long is no longer trusted."
+        default=24, description="A bundle that could not be renewed for this long is no longer trusted."
     )
 
     @model_validator(mode="after")
     def _one(self) -> "BundleSource":
-        if (self.file is None) == (self.url is None):
-            raise ValueError("name either a file or a url")
+        if sum(source is not None for source in (self.file, self.url, self.workload_api)) != 1:
+            raise ValueError("name one of file, url and workload_api")
+        if (self.endpoint is None) != (self.bootstrap is None):
+            raise ValueError("endpoint and bootstrap belong together: who answers, and whom to believe at first")
+        if self.endpoint is not None and self.url is None:
+            raise ValueError("endpoint and bootstrap belong to a url")
+        if self.endpoint is not None and self.certificate_authority is not None:
+            raise ValueError("an endpoint with a SPIFFE ID is authenticated by it: leave certificate_authority out")
         return self
 
 

@@ -4,9 +4,7 @@ import base64
 import hashlib
 import json
 import re
-from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from joserfc import jws
@@ -20,8 +18,10 @@ from broker.errors import (
     ProofNotYetValid,
     ProofUntrusted,
 )
-from broker.identity.bundle import BundleKey, TrustBundle, TrustStore, unique_keys
+from broker.identity.bundle import BundleKey, TrustBundle, unique_keys
 from broker.identity.registry import TrustDomain
+from broker.identity.remembered import Remembered, Verified
+from broker.identity.store import TrustStore
 from broker.identity.workload import SpiffeId, WorkloadIdentity
 
 LONGEST_TOKEN = 8192  # bytes; SPIRE's are about 700
@@ -31,52 +31,25 @@ _ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "P
 _TYPES = ("JWT", "JOSE")
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 _LATEST = 2**53  # seconds: far beyond any date, and exact as a float; NaN and infinity are not below it
-_REMEMBERED = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Verified:
-    """An identity, and what it was verified by."""
-
-    identity: WorkloadIdentity
-    expires_at: float
-    domain: TrustDomain
-    bundle: TrustBundle
 
 
 class SvidVerifier:
-    """Verifies JWT-SVIDs for one audience, remembering those that it has verified.
-
-    A remembered token is still checked for its expiry and against the trust domain and bundle in force: a rotation, a
-    revocation or a changed configuration takes effect at once. Not safe for use from several threads.
-    """
+    """Verifies JWT-SVIDs for one audience, remembering those that it has verified."""
 
     def __init__(self, audience: str, store: TrustStore) -> None:
         self._audience = audience
         self._store = store
-        self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
+        self._remembered = Remembered(store)
 
     def verify(self, token: str, domains: Mapping[str, TrustDomain], now: float) -> WorkloadIdentity:
         """Return the identity that the token proves at `now` (seconds since the epoch), or raise `Unauthenticated`."""
         if len(token) > LONGEST_TOKEN:
             raise ProofMalformed(detail=f"the token is longer than {LONGEST_TOKEN} characters")
         key = hashlib.sha256(token.encode("utf-8", "replace")).digest()
-        if remembered := self._verified.get(key):
-            if self._is_current(remembered, domains, now):
-                if remembered.expires_at <= now:
-                    raise ProofExpired
-                return remembered.identity
-            del self._verified[key]
-        verified = self._verified[key] = self._verify(token, domains, now, key.hex())
-        if len(self._verified) > _REMEMBERED:
-            self._verified.popitem(last=False)
-        return verified.identity
+        remembered = self._remembered.find(key, domains, now)
+        return remembered or self._remembered.keep(key, self._verify(token, domains, now, key.hex()))
 
-    def _is_current(self, verified: "_Verified", domains: Mapping[str, TrustDomain], now: float) -> bool:
-        name = verified.identity.trust_domain
-        return domains.get(name) == verified.domain and self._store.bundle(name, now) is verified.bundle
-
-    def _verify(self, token: str, domains: Mapping[str, TrustDomain], now: float, digest: str) -> "_Verified":
+    def _verify(self, token: str, domains: Mapping[str, TrustDomain], now: float, digest: str) -> Verified:
         # 1. The form: three canonical base64url parts, two of them JSON objects.
         parts = _COMPACT.fullmatch(token)
         if parts is None:
@@ -122,7 +95,7 @@ class SvidVerifier:
             token_id=token_id[:256] if isinstance(token_id, str) and token_id.isprintable() else None,
             expires_at=expires_at,
         )
-        return _Verified(identity, expires_at, domain, bundle)
+        return Verified(identity, expires_at, domain, bundle)
 
     def _check_audience(self, claims: Mapping[str, Any]) -> None:
         audience = claims.get("aud")

@@ -7,8 +7,8 @@ from typing import Literal, Self
 _SPIFFE_ID = re.compile(r"spiffe://([a-z0-9._-]{1,255})((?:/[a-zA-Z0-9._-]+)+)")
 _LONGEST = 2048  # SPIFFE-ID §2.3: bytes that every implementation must support, and more than which none should make
 
-Method = Literal["jwt-svid", "unix-peer"]
-Assurance = Literal["attested", "peer", "development"]
+Method = Literal["jwt-svid", "x509-svid", "unix-peer"]
+Assurance = Literal["attested", "proxied", "peer", "development"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ class OnBehalfOf:
 class WorkloadIdentity:
     """A verified proof of which workload calls, and how it was proved.
 
-    `assurance` is `attested` for an SVID, `development` for an SVID of a trust domain whose keys lie about on a
-    developer's disk, and `peer` for "some process of this local user".
+    `assurance` is `attested` for an SVID, `proxied` for one that only a proxy has seen, `development` for an SVID of a
+    trust domain whose keys lie about on a developer's disk, and `peer` for "some process of this local user".
     """
 
     spiffe_id: str

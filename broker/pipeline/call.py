@@ -1,9 +1,10 @@
 """One call, start to end. Only this file knows the order."""
 
 import datetime
+from dataclasses import replace
 from typing import Any
 
-from broker.budget import CallSlots
+from broker.budget import CallLimits, CallSlots
 from broker.catalog import CatalogTool
 from broker.connector import ToolCall
 from broker.documents import Documents, Snapshot
@@ -18,14 +19,15 @@ from broker.errors import (
     Refusal,
     UnknownTool,
 )
+from broker.identity import Agent
 from broker.pipeline.consents import Consents
 from broker.pipeline.payloads import DEEPEST, is_too_deep
-from broker.pipeline.recorder import Recorder
+from broker.pipeline.recorder import Change, Recorder
 from broker.pipeline.request import Answer, Emit, Request
 from broker.pipeline.service import service_of
 from broker.pipeline.story import Story
-from broker.policy import AccessRequest
-from broker.redact import Matcher, Released, release
+from broker.policy import AccessRequest, Context, Decision
+from broker.redact import Bounds, Matcher, Released, release
 from broker.vault import Vault
 
 
@@ -37,6 +39,7 @@ class Pipeline:
         documents: Documents,
         recorder: Recorder,
         slots: CallSlots,
+        limits: CallLimits,
         vault: Vault,
         egress: Egress,
         consents: Consents,
@@ -44,6 +47,7 @@ class Pipeline:
         self._documents = documents
         self._recorder = recorder
         self._slots = slots
+        self._limits = limits
         self._vault = vault
         self._egress = egress
         self._consents = consents
@@ -68,7 +72,7 @@ class Pipeline:
             tool = documents.catalog.find(request.tool)
             if tool is None or not policies.mentions(tool.resource):
                 raise UnknownTool
-            access = AccessRequest(request.identity, tool.action, tool.resource)
+            access = AccessRequest(request.identity, tool.action, tool.resource, agent=agent, context=_context(request))
             story.on(tool, policies.recorded)
 
             # 3. What no rule could permit is denied before its arguments are looked at.
@@ -80,26 +84,37 @@ class Pipeline:
             tool.check(request.arguments)
 
             # 5. Decide: a pure function of the policies and the request.
-            story.decided(policies.decide(access)).enforce(access)
+            access = replace(access, arguments=request.arguments)
+            decision = story.decided(policies.decide(access))
+            decision.enforce(access)
             if tool.tool.run is None:
                 raise ActionNotBuilt(f"{tool.resource} {tool.action} is permitted, but not built yet.")
 
-            # 6. Hold a place, and record: from here on the call is on disk, whatever becomes of it.
-            with self._slots.hold(agent.workload):
-                await story.begin()
+            # 6. Hold what is limited, and record: from here on the call is on disk, whatever becomes of it.
+            with self._slots.hold(agent.workload), self._limits.running(agent.workload, decision.limits):
+                await story.begin(self._counting(agent, decision))
 
                 # 7. Open the credential and execute, as one attempt.
-                result = await self._attempt(documents, tool, request, story, emit)
+                result = await self._attempt(documents, tool, request, decision, story, emit)
 
                 # 8. Release what may leave, to an agent that still may call.
                 self._documents.current.registry.active(request.identity, _now())
                 story.released(result)
         return Answer(story.call_id, story.text)
 
+    def _counting(self, agent: Agent, decision: Decision) -> Change:
+        return lambda transaction: self._limits.count(transaction, agent.workload, decision.limits, _now())
+
     async def _attempt(
-        self, documents: Snapshot, tool: CatalogTool, request: Request, story: Story, emit: Emit
+        self,
+        documents: Snapshot,
+        tool: CatalogTool,
+        request: Request,
+        decision: Decision,
+        story: Story,
+        emit: Emit,
     ) -> Released:
-        """Open one credential, execute with it, and narrow the result to what the tool declares."""
+        """Open one credential, execute with it, and narrow the result to what the tool declares and policies permit."""
         connection = documents.connections[tool.connector]
         service = service_of(connection, self._egress)
         delegated = request.identity.on_behalf_of
@@ -109,12 +124,12 @@ class Pipeline:
                 story.with_credential(credential, session)
                 assert tool.tool.run is not None  # noqa: S101 - step 5 saw to it
                 try:
-                    result = await tool.tool.run(ToolCall(request.arguments, emit), session)
+                    result = await tool.tool.run(ToolCall(request.arguments, emit, decision.scope), session)
                 except Refusal as refusal:
                     raise harmless(refusal, credential.matcher) from None
                 story.executed()
-                caps = documents.broker.caps
-                return release(result, tool.tool.output_schema, credential.matcher, caps.result_bytes)
+                longest, bounds = documents.broker.caps.result_bytes, _bounds(decision)
+                return release(result, tool.tool.output_schema, credential.matcher, longest, bounds, tool.tool.records)
         except ConsentNeeded as needed:
             raise self._consents.invited(needed, service, delegated, request.identity.spiffe_id) from None
 
@@ -133,6 +148,15 @@ def _check_size(story: Story, arguments: Any, documents: Snapshot) -> None:
         raise ArgumentsTooLarge(f"The arguments may have {most} bytes at most.")
     if is_too_deep(arguments, story.arguments):
         raise InvalidArguments(f"The arguments are nested more than {DEEPEST} deep.")
+
+
+def _context(request: Request) -> Context:
+    return Context(_now(), request.origin.transport, request.origin.client)
+
+
+def _bounds(decision: Decision) -> Bounds:
+    scope, obligations = decision.scope, decision.obligations
+    return Bounds(scope.fields, scope.records, obligations.mask, obligations.redact, obligations.max_bytes)
 
 
 def _now() -> datetime.datetime:

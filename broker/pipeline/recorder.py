@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -14,6 +15,8 @@ from broker.store import Pending, Store, Transaction
 
 Change = Callable[[Transaction], None]
 _RETRY_SECONDS = 1.0
+_CLOCK_TOLERANCE = 30.0  # seconds, as of an issuer's clock: NTP steps are smaller
+_CLOCK_BACK = "the clock was set back: what happens now would be on record as having happened before"
 
 
 class Seals(Protocol):
@@ -27,15 +30,20 @@ class Seals(Protocol):
 class Recorder:
     """Records events, and settles what could not be written when its call ended. A call records itself: `Story`."""
 
-    def __init__(self, store: Store, digest_key: bytes, seals: Seals) -> None:
+    def __init__(self, store: Store, digest_key: bytes, seals: Seals, clock: Callable[[], float] = time.time) -> None:
         self.store = store
         self.seals = seals
         self.running = 0
         """How many calls have begun and are not yet recorded to their end."""
+        self.clock = clock
+        self._latest = clock()
+        """The latest moment that this clock has shown."""
         self._digest_key = digest_key
         self._hindrances: dict[str, str] = {}
         self._owed: list[Change] = []
         self._settling: Pending[None] | None = None
+        self._failures_told = 0
+        """How many failures of the store there were when a record last said that it works again."""
 
     @property
     def hindrances(self) -> Mapping[str, str]:
@@ -54,8 +62,29 @@ class Recorder:
 
     def check(self) -> None:
         """Raise `AuditUnavailable` if a call's records would be no evidence."""
+        if self.store.commits.stalled:
+            raise AuditUnavailable(detail="the disk takes too long")
+        if self._behind() > _CLOCK_TOLERANCE:
+            raise AuditUnavailable(detail=_CLOCK_BACK)
         for what, why in self._hindrances.items():
             raise AuditUnavailable(detail=f"{what}: {why}")
+
+    async def look_at_the_clock(self) -> None:
+        """Put on record that the clock was set back, and that it has caught up; meanwhile no call is made."""
+        behind = self._behind()
+        known = "clock" in self._hindrances
+        if behind > _CLOCK_TOLERANCE and not known:
+            await self.note("clock_set_back", seconds=int(behind))
+            self.hinder("clock", _CLOCK_BACK)
+        elif known and behind <= _CLOCK_TOLERANCE:
+            await self.note("clock_caught_up")
+            self.clear("clock")
+
+    def _behind(self) -> float:
+        """Return by how many seconds the clock is behind the latest moment that it has shown."""
+        now = self.clock()
+        self._latest = max(self._latest, now)
+        return self._latest - now
 
     def digest(self, data: bytes) -> str:
         """Return a keyed digest: equal data can be recognised, and no dictionary finds what it was."""
@@ -94,10 +123,11 @@ class Recorder:
         """Write what is owed, for ever."""
         while True:
             await asyncio.sleep(_RETRY_SECONDS)
+            await self.look_at_the_clock()
             await self.settle()
 
     async def settle(self) -> None:
-        """Write what is owed, if the store takes it now; and find out whether a store that failed works again."""
+        """Write what is owed, if the store takes it now; and say so on record where a store that failed works again."""
         while self._owed:
             if self._settling is None:
                 self._settling = self.store.commits.submit(self._owed[0])
@@ -108,6 +138,8 @@ class Recorder:
                 return
             self._settling = None
             self._owed.pop(0)
-        if self.store.commits.failing:
+        failures = self.store.commits.failures
+        if failures != self._failures_told:
             with contextlib.suppress(AuditUnavailable):
                 await self.note("recording_resumed")
+                self._failures_told = failures

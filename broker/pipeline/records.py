@@ -4,16 +4,20 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from broker.audit import Record, new_id, timestamp
+from broker.audit import Record, canonical, new_id, timestamp
 from broker.catalog import CatalogTool
+from broker.connector import Scope
 from broker.identity import Agent, OnBehalfOf, WorkloadIdentity
 from broker.pipeline.request import Origin
-from broker.policy import Decision
+from broker.policy import UNNARROWED, Decision, Rule
 
 # W3C Trace Context §3.2: version ff and ids of zeros are not valid
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _LONGEST_TEXT = 200  # characters of anything that a caller may choose freely
-_MOST_RULES = 100  # that are named in one record, which has its own limit
+_MOST_RULES = 50  # that are named in one record, which has its own limit
+_MOST_FAILED = 10
+_MOST_NAMED = 20  # fields
+_LONGEST_FILE = 80  # characters of a file's name
 
 
 def requested(
@@ -77,21 +81,66 @@ def action_of(
     return action
 
 
-def decided(call_id: str, decision: Decision) -> Record:
-    """Say what was decided, and by which rules of which policies."""
-    rules = [{"policy": rule.policy, "sha256": rule.digest, "place": rule.place} for rule in decision.rules]
-    return {
-        "id": new_id(),
-        "time": timestamp(),
-        "kind": "decided",
-        "call_id": call_id,
-        "policy": {
-            "decision": decision.effect,
-            "reason": decision.reason,
-            "rules": rules[:_MOST_RULES],
-            "policies": list(decision.policies[:_MOST_RULES]),
-        },
+def decided(call_id: str, decision: Decision, scope_digest: str | None = None) -> Record:
+    """Say what was decided, by which rules of which policies, and what the call is bound by.
+
+    `scope_digest` is a keyed digest of what the call is narrowed to, whose values may be personal.
+    """
+    policy: dict[str, Any] = {
+        "decision": decision.effect,
+        "reason": decision.reason,
+        "rules": [_rule(rule) for rule in decision.rules[:_MOST_RULES]],
+        "policies": list(decision.policies[:_MOST_RULES]),
     }
+    if decision.observed is not None:
+        policy["observed"] = decision.observed
+    if decision.failed:
+        failed = decision.failed[:_MOST_FAILED]
+        policy["failed"] = [{**_rule(one.rule), "why": short(one.why)} for one in failed]
+    if decision.effect != "deny":
+        policy |= _bounds(decision, scope_digest)
+    return {"id": new_id(), "time": timestamp(), "kind": "decided", "call_id": call_id, "policy": policy}
+
+
+def _rule(rule: Rule) -> Record:
+    named: dict[str, Any] = {"policy": rule.policy, "sha256": rule.digest, "place": rule.place}
+    if rule.line:
+        named |= {"file": short(rule.file[:_LONGEST_FILE]), "line": rule.line}
+    return named
+
+
+def _bounds(decision: Decision, scope_digest: str | None) -> Record:
+    """Say what a call that may be made is bound by; of filters, what they compare and not with what."""
+    bounds: dict[str, Any] = {}
+    scope, obligations = decision.scope, decision.obligations
+    if scope != UNNARROWED:
+        narrowed: dict[str, Any] = {"hmac": scope_digest}
+        if scope.fields is not None:
+            narrowed["fields"] = sorted(scope.fields)[:_MOST_NAMED]
+        if scope.records is not None:
+            narrowed["records"] = scope.records
+        if scope.filters:
+            narrowed["filters"] = [f"{one.field} {one.operator}" for one in scope.filters[:_MOST_NAMED]]
+        bounds["scope"] = narrowed
+    if obligations:
+        bounds["obligations"] = {
+            "mask": sorted(obligations.mask)[:_MOST_NAMED],
+            "redact": sorted(obligations.redact)[:_MOST_NAMED],
+            "max_bytes": obligations.max_bytes,
+        }
+    if decision.limits:
+        limits = decision.limits[:_MOST_NAMED]
+        bounds["limits"] = [{"policy": one.rule.policy, "calls": one.calls, "per": one.per} for one in limits]
+    if decision.approval is not None:
+        bounds["approval"] = {"by": list(decision.approval.by), "exclude_owner": decision.approval.exclude_owner}
+    return bounds
+
+
+def scope_text(scope: Scope) -> bytes:
+    """Return a scope's canonical JSON: equal scopes have equal digests."""
+    filters = [[one.field, one.operator, one.value] for one in scope.filters]
+    fields = None if scope.fields is None else sorted(scope.fields)
+    return canonical({"fields": fields, "records": scope.records, "filters": filters})
 
 
 def finished(call_id: str, outcome: Mapping[str, Any], credential: Record | None) -> Record:

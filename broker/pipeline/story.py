@@ -29,10 +29,10 @@ from broker.errors import (
 )
 from broker.identity import Agent
 from broker.pipeline.payloads import Payloads
-from broker.pipeline.recorder import Recorder
-from broker.pipeline.records import action_of, decided, finished, requested, short
+from broker.pipeline.recorder import Change, Recorder
+from broker.pipeline.records import action_of, decided, finished, requested, scope_text, short
 from broker.pipeline.request import Request
-from broker.policy import Decision
+from broker.policy import UNNARROWED, Decision
 from broker.redact import Released
 from broker.store import Pending, Transaction
 from broker.vault import Opened
@@ -89,12 +89,26 @@ class Story:
             self._request.arguments, self.arguments, self._documents.broker.caps.argument_bytes
         )
         self._mark("decided")
+        for failed in decision.failed:
+            logger.warning(
+                "a rule cannot be evaluated",
+                extra={"call_id": self.call_id, "policy": failed.rule.policy, "place": failed.rule.place},
+            )
         return decision
 
-    async def begin(self) -> None:
-        """Make *requested* and *decided* durable; raise `AuditUnavailable` if they cannot be."""
-        self._begun = self._recorder.store.commits.submit(self._append_beginning)
-        await self._begun.done
+    async def begin(self, *holds: Change) -> None:
+        """Make *requested* and *decided* durable, in one commit with all that is held for the call.
+
+        Raises what a hold raises, and then nothing is held; `AuditUnavailable` if the beginning cannot be recorded.
+        """
+
+        def begin(transaction: Transaction) -> None:
+            for hold in holds:
+                hold(transaction)
+            self._append_beginning(transaction)
+
+        self._begun = self._recorder.store.commits.submit(begin)
+        await self._recorder.store.commits.durable(self._begun)
         self._mark("recorded")
 
     def with_credential(self, credential: Opened, session: Session) -> None:
@@ -138,8 +152,9 @@ class Story:
                 raise asyncio.CancelledError from None  # as a worker thread calls the same thing
             return
         try:
-            await asyncio.shield(end.done)  # who gives up waiting does not undo it
+            await self._recorder.store.commits.durable(end)  # who gives up waiting does not undo it
         except Exception as lost:  # noqa: BLE001 - withheld: what cannot be recorded is not released
+            self._withhold()
             unrecorded = lost if isinstance(lost, AuditUnavailable) else AuditUnavailable(detail=type(lost).__name__)
             unrecorded.call_id = self.call_id
             raise unrecorded from None
@@ -157,7 +172,7 @@ class Story:
         refusal = error if isinstance(error, Refusal) and error.code else _internal(error, self.call_id)
         refusal.call_id = self.call_id
         status: Status = "failed"
-        if self._begun is None or not self._begun.applied:
+        if "recorded" not in self._steps:  # its beginning was not known to be durable, so nothing was done
             status = "refused"
         elif "executed" in self._steps or isinstance(error, LeakBlocked | ResultTooLarge):
             status = "withheld"
@@ -178,10 +193,15 @@ class Story:
         )
         self._payloads.keep(transaction, self._payloads.of_arguments)
         if self._decision is not None:
-            record = decided(self.call_id, self._decision)
+            record = decided(self.call_id, self._decision, self._scope_digest())
             trail.append(transaction, record)
             if self._decision.effect == "permit":
                 trail.open_call(transaction, self.call_id, record["time"])
+
+    def _scope_digest(self) -> str | None:
+        if self._decision is None or self._decision.scope == UNNARROWED:
+            return None
+        return self._recorder.digest(scope_text(self._decision.scope))
 
     def _append_end(self, transaction: Transaction) -> None:
         if self._begun is None or not self._begun.applied:
@@ -207,10 +227,13 @@ class Story:
         self._recorder.running -= 1
         lost = not end.cancelled() and end.exception() is not None
         if lost and self._begun is not None and self._begun.applied:
-            if self._outcome["status"] == "released":
-                self._outcome |= {"status": "withheld", "code": AuditUnavailable.code}
-                self._outcome.pop("sealed", None)  # recorded is the released result, and this one is not
+            self._withhold()
             self._recorder.owe(self._append_end_again)
+
+    def _withhold(self) -> None:
+        """Say of a result that was to be released that it is not, as far as that is not on its way to disk already."""
+        if self._outcome["status"] == "released":
+            self._outcome = {"status": "withheld", "code": AuditUnavailable.code}
 
     def _mark(self, step: str) -> None:
         """Note how long after its start the call reached a step, in microseconds."""

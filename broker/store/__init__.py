@@ -17,6 +17,7 @@ from broker.errors import AuditUnavailable, StoreInUse, StoreUnusable
 from broker.store.grants import GrantRow, GrantStatus, GrantTable
 from broker.store.history import HistoryTable, SetRow
 from broker.store.holds import Hold, HoldTable
+from broker.store.limits import LimitTable
 from broker.store.migrations import MIGRATIONS
 from broker.store.payloads import PayloadTable
 from broker.store.queue import CommitQueue, Pending
@@ -62,6 +63,7 @@ class Store:
         self.trail = TrailTable(log)
         self.payloads = PayloadTable()
         self.holds = HoldTable()
+        self.limits = LimitTable()
         self.search = SearchIndex(path)
         self.history = HistoryTable()
         self.commits = CommitQueue(

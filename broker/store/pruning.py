@@ -14,6 +14,7 @@ KEPT = (
     "signing_key_rotated",
     "shipped_head_missing",
     "trail_rolled_back",
+    "clock_set_back",
 )
 """What explains the trail itself is never pruned: without it, nobody could tell pruning from loss."""
 

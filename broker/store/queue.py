@@ -8,6 +8,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -17,6 +18,8 @@ from broker.store.transaction import Transaction
 T = TypeVar("T")
 _MOST_AT_ONCE = 512
 _PROBE_SECONDS = 1.0
+SLOW_SECONDS = 5.0
+"""A commit that takes longer is not waited for."""
 # What SQLite says of a statement or its values; everything else it says of the store itself
 _OF_THE_CHANGE = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
 
@@ -73,8 +76,12 @@ class CommitQueue:
         """What the commit under way will leave, and its changes: whether it did, the disk may have to be asked."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
+        self._since: float | None = None
+        """When the commit that is under way began."""
         self.failing = False
         """Whether the store refused the last commit. While it is so, the writer tries again every second."""
+        self.failures = 0
+        """How many commits the store has refused."""
         self._connected()
         self._writer = threading.Thread(target=self._write, name="store-writer", daemon=True)
         self._writer.start()
@@ -83,6 +90,12 @@ class CommitQueue:
     def values(self) -> Mapping[str, Any]:
         """The transaction values as last committed."""
         return self._values
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the commit under way takes so long that nothing more should wait for the disk."""
+        since = self._since
+        return since is not None and time.monotonic() - since > SLOW_SECONDS
 
     def submit(self, change: Callable[[Transaction], T]) -> Pending[T]:
         """Queue a change, at once and without waiting; changes are applied in the order of their submission."""
@@ -98,6 +111,17 @@ class CommitQueue:
     async def commit(self, change: Callable[[Transaction], T]) -> T:
         """Queue a change and return its result once it is durable; raise its error, or `AuditUnavailable`."""
         return await self.submit(change).done
+
+    async def durable(self, pending: Pending[T]) -> T:
+        """Wait for a change to be durable and return its result; raise its error.
+
+        Raises `AuditUnavailable` where the disk takes too long; the change may be durable later all the same.
+        """
+        try:
+            async with asyncio.timeout(SLOW_SECONDS):
+                return await asyncio.shield(pending.done)
+        except TimeoutError:
+            raise AuditUnavailable(detail="the disk takes too long") from None
 
     def close(self) -> None:
         """Write what is queued, then end the writer; what is submitted later fails."""
@@ -128,6 +152,7 @@ class CommitQueue:
 
     def _commit(self, changes: list[Pending[Any]]) -> None:
         """Apply the changes in one transaction; if it fails, all of them fail."""
+        self._since = time.monotonic()
         try:
             self._commit_together(changes)
             self.failing = False
@@ -137,8 +162,11 @@ class CommitQueue:
                 if pending.error is None:
                     pending.fail(AuditUnavailable(detail=f"the store failed: {error}"))
             self.failing = True
+            self.failures += 1
             with contextlib.suppress(sqlite3.Error):  # as long as the disk cannot be asked, they have failed
                 self._connected()
+        finally:
+            self._since = None
 
     def _commit_together(self, changes: list[Pending[Any]]) -> None:
         connection = self._connected()

@@ -78,6 +78,7 @@ def _object_tools(resource: str, sobject: SObject, pinned: SnapshotObject) -> It
         _closed({"record": record}, required=["record"]),
         reads_only=True,
         run=sobject.read,
+        records="record",
     )
     yield Tool(
         resource,
@@ -91,6 +92,7 @@ def _object_tools(resource: str, sobject: SObject, pinned: SnapshotObject) -> It
         reads_only=True,
         run=sobject.search,
         check=sobject.check_search,
+        records="records",
     )
     yield Tool(
         resource,

@@ -35,6 +35,8 @@ def forged_tokens(broker: ServedBroker) -> Iterator[tuple[str, str]]:
         impostor.sign({"sub": ANALYST, "aud": AUDIENCE, "exp": 9e9}, {"alg": "ES256", "kid": "none"}),
     )
     yield "expired", broker.token(seconds=-1)
+    yield "of the future", broker.token(nbf=int(time.time()) + 600)
+    yield "oversized", broker.token(padding="x" * 8192)
     yield "for another audience", broker.token(aud=["https://elsewhere.example/mcp"])
     yield "without an expiry", broker.token(exp=None)
     yield "living for ever", broker.token(seconds=10**8)

@@ -28,7 +28,9 @@ from broker.cli.init import DEVELOPMENT_KEY, write_starter
 from broker.testing.certificates import CertificateAuthority
 from broker.testing.trust_domain import DevelopmentTrustDomain
 from tests.benchmarks.evidence import appends, growth
+from tests.benchmarks.identities import identities
 from tests.benchmarks.load import Measured, measure_direct, measure_mcp, measure_simple_salesforce
+from tests.benchmarks.policies import deciding, reloading
 
 _WORKLOAD = "spiffe://prod/agent/finance-analyst"
 _PYTHON = [sys.executable, "-m"]
@@ -72,6 +74,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--calls", type=int, default=4000, help="calls for each figure")
     parser.add_argument("--records", default="10000,100000,1000000", help="sizes of trails to be measured")
+    parser.add_argument("--documents", type=int, default=10_000, help="documents that are reloaded")
     arguments = parser.parse_args()
     console = Console(stderr=True, quiet=arguments.json)
     with tempfile.TemporaryDirectory(prefix="aam-bench-") as place, contextlib.ExitStack() as stack:
@@ -91,6 +94,12 @@ def main() -> None:
             figures["memory_mb"] = setting.memory()
             status.update("disk syncs")
             figures["syncs_per_call"] = setting.syncs(1000)
+            status.update("deciding")
+            figures["deciding"] = deciding()
+            status.update(f"reloading {arguments.documents} documents")
+            figures["reloading"] = reloading(Path(place) / "reloading", arguments.documents)
+            status.update("who calls")
+            figures["identities"] = identities()
             status.update("the trail alone")
             figures["appends"] = appends(Path(place), arguments.calls * 5)
             sizes = [int(size) for size in arguments.records.split(",")]
@@ -254,7 +263,31 @@ def _print(figures: dict[str, Any]) -> None:
     console.print(
         f"memory after load: {figures['memory_mb']} MB; first call {figures['first_call_seconds']} s after start"
     )
+    console.print(
+        "verifying who calls, µs: "
+        + ", ".join(
+            f"{name} {cost['new_us']:,.0f} (again {cost['remembered_us']:.1f})"
+            for name, cost in figures["identities"].items()
+        )
+    )
     _print_evidence(console, figures)
+    _print_policies(console, figures)
+
+
+def _print_policies(console: Console, figures: dict[str, Any]) -> None:
+    table = Table("policies", "decide µs (p99)", "with a condition µs (p99)", title="Deciding")
+    for row in figures["deciding"]:
+        cells = (f"{row[f'{name}_us']:.1f} ({row[f'{name}_p99_us']:.0f})" for name in ("plain", "condition"))
+        table.add_row(f"{row['policies']:,}", *cells)
+    console.print(table)
+    found = figures["reloading"]
+    table = Table("meanwhile", "seconds", "calls", "median ms", "p99 ms", "slowest ms", title="Reloading")
+    for name in ("quiet", "one_changed", "all_changed"):
+        row = found[name]
+        numbers = (f"{row[one]:.1f}" for one in ("median_ms", "p99_ms", "slowest_ms"))
+        table.add_row(name.replace("_", " "), f"{row['seconds']:.1f}", str(row["calls"]), *numbers)
+    console.print(table)
+    console.print(f"{found['documents']:,} documents load in {found['first_load_seconds']:.1f} s the first time.")
 
 
 def _print_evidence(console: Console, figures: dict[str, Any]) -> None:

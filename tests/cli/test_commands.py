@@ -21,6 +21,10 @@ Aam = Callable[..., Any]
 AAM = Path(sys.executable).with_name("aam")
 
 COMMANDS = (
+    ("policy", "explain"),
+    ("policy", "test"),
+    ("policy", "diff"),
+    ("policy", "replay"),
     ("demo",), ("init",), ("check",), ("serve",), ("status",), ("doctor",), ("stdio",), ("client-config",), ("agents",),
     ("tools",), ("grants", "add"), ("grants", "client"), ("grants", "connect"), ("grants", "list"), ("grants", "show"),
     ("grants", "test"), ("grants", "rotate"), ("grants", "revoke"), ("vault", "rotate-key"),

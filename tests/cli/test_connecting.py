@@ -20,6 +20,10 @@ from joserfc import jws
 from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 
+from broker.cli.init import DEVELOPMENT_KEY
+from broker.testing.trust_domain import DevelopmentTrustDomain
+from tests.support.workload_api import WorkloadApiServer
+
 Aam = Callable[..., Any]
 AAM = Path(sys.executable).with_name("aam")
 TOOLS = ["salesforce_accounts_read", "salesforce_accounts_search"]
@@ -101,6 +105,23 @@ def test_a_token_file_that_a_helper_renews_connects_tomorrow_too(
 
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert claims(file.read_text())["exp"] - claims(file.read_text())["iat"] == 5
+
+
+def test_the_printed_configuration_fetches_its_tokens_from_the_workload_api(
+    aam: Aam, served: Any, tmp_path: Path
+) -> None:
+    """identity.md A9: the relay asks for its agent's own token, for the broker's audience; no secret is printed."""
+    domain = DevelopmentTrustDomain.read("prod", served.directory / DEVELOPMENT_KEY)
+    workload = "spiffe://prod/agent/finance-analyst"
+    asked = ("client-config", "finance-analyst", "--dir", served.directory, "--json", "--workload-api")
+    with WorkloadApiServer(tmp_path / "agent.sock") as api:
+        api.agent.tokens = {os.getuid(): [(workload, lambda name, audiences: domain.mint(name, audiences[0]))]}
+        config = aam(*asked, api.endpoint).json
+
+        assert list_tools(config) == TOOLS
+
+    assert {call.request.spiffe_id for call in api.agent.calls} == {workload}
+    assert aam(*asked, "unix:///x", "--token-file", "t").code == 2
 
 
 def test_a_token_file_that_is_gone_is_said_to_whoever_develops_the_agent(aam: Aam, served: Any, tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ def quietly() -> Iterator[None]:
 # --- The story itself -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_demo_proves_what_it_promises() -> None:
     """Issue 2, What a user can do 1: its exit code is what it proved. `.ci/run` prints how long it took."""
     ran = subprocess.run([AAM, "demo"], capture_output=True, text=True, timeout=300, check=False)

@@ -114,6 +114,23 @@ def test_what_is_broken_is_found_and_how_to_mend_it_is_said(
     assert "Traceback" not in ran.err
 
 
+def test_a_workload_api_that_is_not_there_is_found(own: Any) -> None:
+    """Issue 4, SPIFFE: without its agent, no identity of the trust domain can be verified."""
+    domain = next(path for path in own.directory.rglob("*.yaml") if "kind: TrustDomain" in path.read_text())
+    path = own.directory / "agent.sock"
+    text = domain.read_text()
+    file = next(line.strip() for line in text.splitlines() if line.strip().startswith("file:"))
+    domain.write_text(text.replace(file, f"workload_api: unix://{path}"))
+    (missing,) = found(own.directory, "trust prod")
+
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.bind(str(path))
+        (there,) = found(own.directory, "trust prod")
+
+    assert (missing.state, there.state) == ("wrong", "warning")
+    assert "Workload API" in missing.said
+
+
 def test_a_socket_that_nobody_answers_on_is_found(own: Any) -> None:
     """A killed broker leaves one; it does not keep the next from starting."""
     (own.directory / "run").mkdir()

@@ -267,6 +267,7 @@ BROKEN: list[tuple[str, Callable[[Path], object], tuple[str, ...]]] = [
 _TLS_JUNK = 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "break_it", "more"),
     [

@@ -70,6 +70,7 @@ def test_lines_that_are_no_export_are_refused(write: Write) -> None:
         write([BODIES[0], b"half a li"], io.BytesIO())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [write_csv, write_ocsf])
 def test_an_export_does_not_stay_in_memory(write: Write) -> None:
     """Issue 3, Speed and size: export a million in constant memory."""

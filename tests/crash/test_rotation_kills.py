@@ -58,7 +58,7 @@ def test_a_broker_killed_in_a_refresh_goes_on_or_says_what_it_needs(
     with BrokerProcess(documents) as broker:
         connect(broker, service)
         broker.kill()
-        broker.start("--kill-at", point, "--kill-chance", "1")
+        broker.start("--kill-at", point)
         with pytest.raises(requests.RequestException):
             Wire(broker, broker.token()).call("salesforce_accounts_search", SEARCH)
         assert broker.process.wait(30) == -9

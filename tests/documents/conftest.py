@@ -105,10 +105,27 @@ def tools(document: ConnectorDocument, snapshot: Any) -> list[Tool]:
     """Offer what connectors usually offer, only part of it built; without a snapshot that is named, none of it."""
     built = document.snapshot is None or snapshot is not None
     return [
-        Tool(name, action, "A tool.", {"type": "object"}, {}, reads_only=True, run=run if works and built else None)
+        Tool(
+            name,
+            action,
+            "A tool.",
+            INPUT if action == "search" else {"type": "object"},
+            {},
+            reads_only=True,
+            run=run if works and built else None,
+            filterable=frozenset({"Owner.Email"} if action == "search" else ()),
+            records="records" if action == "search" else None,
+        )
         for name in document.resources
         for action, works in (("read", True), ("search", True), ("update", False), ("delete", False), ("export", False))
     ]
+
+
+INPUT = {
+    "type": "object",
+    "properties": {"id": {"type": "string"}, "limit": {"type": "integer"}},
+    "additionalProperties": False,
+}
 
 
 NOTES = Connector("notes", (), Endpoints("https://notes.example.com/token"), "jwt-bearer", tools, expired, probe)

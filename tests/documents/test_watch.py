@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
-from broker.documents import Documents, FindConnector, Invalid, Snapshot, files, load
+from broker.documents import Documents, FindConnector, Invalid, Memory, Snapshot, files, load
 from broker.documents import watch as watching
 from broker.errors import AuditUnavailable
 
@@ -348,7 +348,7 @@ def test_a_set_that_is_being_written_is_not_begun_with(
         return files.digests(*arguments)
 
     monkeypatch.setattr(watching, "digests", read_again)
-    snapshot = asyncio.run(watching.load_settled(directory, find))
+    snapshot = asyncio.run(watching.load_settled(directory, find, Memory()))
 
     assert written == [2]
     assert snapshot.policies_of(AGENT).mentions("salesforce.accounts")
@@ -362,7 +362,7 @@ def test_a_set_that_never_settles_is_not_begun_with(
     monkeypatch.setattr(watching, "digests", lambda *_: {})
 
     with pytest.raises(Invalid) as refused:
-        asyncio.run(watching.load_settled(directory, find))
+        asyncio.run(watching.load_settled(directory, find, Memory()))
 
     assert "do not stop changing" in refused.value.problems[0].message
 

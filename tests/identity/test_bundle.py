@@ -198,13 +198,13 @@ def test_a_verifier_remembers_only_so_many_tokens(
     store: TrustStore, domains: dict[str, TrustDomain], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Issue 2, MCP: concurrent things are capped; a stranger with many tokens does not fill the memory."""
-    monkeypatch.setattr("broker.identity.svid._REMEMBERED", 3)
+    monkeypatch.setattr("broker.identity.remembered._REMEMBERED", 3)
     verifier = SvidVerifier(AUDIENCE, store)
 
     for number in range(5):
         verifier.verify(token(payload=claims(jti=str(number))), domains, NOW)
 
-    assert len(verifier._verified) == 3
+    assert len(verifier._remembered) == 3
 
 
 def test_a_fetched_bundle_with_a_lower_sequence_is_refused() -> None:

@@ -115,7 +115,7 @@ async def test_an_answer_that_is_no_bundle_is_an_error(
 
     async with serving(certificate, script) as upstream:
         with pytest.raises(UpstreamMalformed):
-            await fetch_bundle(source(upstream))
+            await fetch_bundle(source(upstream), TrustStore())
 
 
 async def test_an_empty_bundle_revokes_everything(

@@ -67,6 +67,8 @@ def test_id_2_what_the_standard_allows_is_accepted(text: str, trust_domain: str,
 )
 def test_id_1_what_the_standard_does_not_allow_is_refused(text: str) -> None:
     """SPIFFE-ID §2, catalogue ID-1, and the newline of identity.md A3 that made a second identity of one."""
+    assert SpiffeId.parse("spiffe://td/a").path == "/a"
+
     with pytest.raises(ValueError, match="not a SPIFFE ID"):
         SpiffeId.parse(text)
 

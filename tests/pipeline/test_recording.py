@@ -341,3 +341,46 @@ def test_what_a_client_says_of_itself_is_bounded_and_has_an_encoding(in_line: In
         assert len(requested["action"]["tool"]) == 200
 
     in_line(case)
+
+
+def test_while_the_clock_is_set_back_no_call_is_made(in_line: InLine, notes_service: NotesService) -> None:
+    """Issue 3: refused with a code, none executed unrecorded, and it resumes when the clock has caught up."""
+
+    async def case(line: Line) -> None:
+        recorder, before = line.parts.recorder, list(notes_service.effects)
+        true_time = recorder.clock
+        await line.call("notes_notes_read", {"id": "n1"})
+
+        recorder.clock = lambda: true_time() - 3600
+        refused = await line.refused("notes_notes_write", {"id": "in the past"})
+        await recorder.look_at_the_clock()
+        await recorder.look_at_the_clock()
+        recorder.clock = true_time
+        await recorder.look_at_the_clock()
+        await line.call("notes_notes_write", {"id": "now"})
+
+        assert refused.code == "audit_unavailable"
+        assert notes_service.effects == [*before, "now"]
+        ((back,), (caught_up,)) = line.records(kind="clock_set_back"), line.records(kind="clock_caught_up")
+        assert 3590 < back["seconds"] <= 3600
+        assert caught_up["seq"] > back["seq"]
+        assert line.outcome(str(refused.call_id))["status"] == "refused"
+
+    in_line(case)
+
+
+def test_a_clock_that_is_put_right_by_seconds_stops_nobody(in_line: InLine) -> None:
+    """recorder.py: what NTP does is no trouble."""
+
+    async def case(line: Line) -> None:
+        recorder = line.parts.recorder
+        true_time = recorder.clock
+        recorder.check()
+        recorder.clock = lambda: true_time() - 20
+
+        await line.call("notes_notes_read", {"id": "n1"})
+        await recorder.look_at_the_clock()
+
+        assert not line.records(kind="clock_set_back")
+
+    in_line(case)

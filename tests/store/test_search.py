@@ -94,6 +94,7 @@ def test_a_search_finds_what_a_naive_filter_finds_however_the_index_caught_up(
         assert selected(store, wanted, start, len(records)) == [seq for seq in chosen if seq >= start]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, -1])
 def test_a_clock_that_jumps_hides_nothing(store: Store, step: int) -> None:
     """Issue 3, What must be true 2: a clock that jumps back; entries of one time may stand far from each other."""

@@ -3,14 +3,16 @@
 import asyncio
 import functools
 import json
+import os
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any, Protocol, Self, TypeVar
 from unittest.mock import patch
 
@@ -257,8 +259,9 @@ class ServedBroker(ReadTrail):
 class BrokerProcess:
     """A broker as a process of its own: `python -m tests.support.serve`, on documents for the notes."""
 
-    def __init__(self, written: Signs, *options: str) -> None:
+    def __init__(self, written: Signs, *options: str, environment: Mapping[str, str] = MappingProxyType({})) -> None:
         self.written = written
+        self.environment = environment
         self.log = written.directory / "serve.log"
         self._command = [sys.executable, "-m", "tests.support.serve", str(written.directory), *options]
         self.process: subprocess.Popen[str]
@@ -277,7 +280,9 @@ class BrokerProcess:
             _stdout(self.process).close()
         with self.log.open("a") as log:
             command = [*self._command, *options]
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **self.environment}
+            )
         line = _stdout(self.process).readline()
         assert line, self.log.read_text()
         self.facts = json.loads(line)

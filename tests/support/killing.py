@@ -11,6 +11,7 @@ from broker.pipeline import Recorder
 from broker.pipeline.story import Story
 from broker.store.grants import GrantTable
 from broker.store.queue import CommitQueue
+from broker.vault import SigningKeys
 from broker.vault.issuing import Issuing
 from broker.vault.ledger import Ledger
 
@@ -23,7 +24,10 @@ POINTS = (
     "before-last-commit",
     "in-last-commit",
     "after-last-commit",
+    "in-any-commit",
+    "at-digest",
 )
+"""Of a call, in order; and wherever a commit or a digest is made."""
 REFRESH_POINTS = (
     "before-refresh-begins",
     "after-refresh-began",
@@ -31,10 +35,13 @@ REFRESH_POINTS = (
     "in-refresh-commit",
     "after-refresh-commit",
 )
+"""Of a refresh whose token rotates, in order."""
+STARTING = ("in-first-commit-of-all", "before-recovery", "after-recovery", "before-signing")
 
 
-def kill_at(point: str, chance: float = 0.05) -> None:
-    """Arrange for it: each time the point is reached, the process may end there."""
+def kill_at(point: str) -> None:
+    """Arrange for it: each time the point is reached, the process may end there; of a start's points, it does."""
+    chance = 0.05 if point in POINTS else 1
 
     def maybe() -> None:
         if random.random() < chance:  # noqa: S311 - no secret
@@ -63,7 +70,11 @@ def kill_at(point: str, chance: float = 0.05) -> None:
         "in-refresh-commit": lambda: _around(GrantTable, "replace", after=second),
         "after-refresh-commit": lambda: _around(Issuing, "issue", after_await=maybe),
         "in-any-commit": lambda: _around(CommitQueue, "_commit", after=maybe),
+        "in-first-commit-of-all": lambda: _around(CommitQueue, "_commit", after=maybe),
         "at-digest": lambda: _around(Recorder, "digest", after=maybe),
+        "before-recovery": lambda: _around(Recorder, "recover", before=maybe),
+        "after-recovery": lambda: _around(Recorder, "recover", after_await=maybe),
+        "before-signing": lambda: _around(SigningKeys, "sign", before=maybe),
     }
     place[point]()
 
@@ -80,8 +91,8 @@ def _around(
     if after_await is not None:
         end = after_await
 
-        async def awaited(*arguments: Any) -> Any:
-            result = await original(*arguments)
+        async def awaited(*arguments: Any, **keywords: Any) -> Any:
+            result = await original(*arguments, **keywords)
             end()
             return result
 

@@ -8,10 +8,11 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope, Send
 
-from broker.connector import Connector, ConnectorDocument, Endpoints, Response, Session, Tool, ToolCall
+from broker.connector import Connector, ConnectorDocument, Endpoints, Response, Session, Tool, ToolCall, errors
 from broker.testing.certificates import CertificateAuthority
 from broker.testing.server import LoopbackServer, bind
 
@@ -19,7 +20,22 @@ TOKEN = "CANARY-0123456789-abcdefghijklmnopqrstuvwxyz"
 ID = {"type": "string", "minLength": 1, "maxLength": 300_000}
 INPUT = {"type": "object", "properties": {"id": ID}, "required": ["id"], "additionalProperties": False}
 ANYTHING = {"type": "object"}
-OUTPUT = {"type": "object", "properties": {"id": {"type": "string"}, "text": {"type": "string"}}}
+NOTE = {"id": {"type": "string"}, "text": {"type": "string"}, "owner": {"type": "string"}}
+OUTPUT = {"type": "object", "properties": {"id": NOTE["id"], "text": NOTE["text"]}}
+LIST_INPUT = {
+    "type": "object",
+    "properties": {
+        "fields": {"type": "array", "items": {"enum": list(NOTE)}},
+        "limit": {"type": "integer", "minimum": 1, "maximum": 100},
+    },
+    "additionalProperties": False,
+}
+LIST_OUTPUT = {
+    "type": "object",
+    "properties": {"notes": {"type": "array", "items": {"type": "object", "properties": NOTE}}},
+}
+FILTERABLE = frozenset({"id", "owner"})
+JANE, JOHN = "jane@example.com", "john@example.com"
 
 
 class NotesService:
@@ -35,6 +51,10 @@ class NotesService:
         self.authority = authority.certificate_file.read_text()
         self.effects: list[str] = []
         """The ids of what was written, in order."""
+        self.owners: dict[str, str] = {"n1": JANE, "n2": JOHN, "n3": JANE}
+        """Whose each note is; a note that is not among them is Jane's."""
+        self.asked: list[dict[str, str]] = []
+        """What each GET of notes was narrowed to."""
         self.arrived: queue.Queue[str] = queue.Queue()
         """The path of every request that is being held."""
         self.left = threading.Event()
@@ -71,18 +91,36 @@ class NotesService:
             body += message.get("body", b"")
             if not message.get("more_body"):
                 break
-        answer: dict[str, Any] = {"id": scope["path"].rpartition("/")[2], "text": "Revenue grew.", "internal": "x"}
+        answer: dict[str, Any] = self._note(scope["path"].rpartition("/")[2])
+        status = 200
         if scope["path"] == "/token":
             answer = {"access_token": TOKEN, "token_type": "Bearer", "scope": "notes"}
         elif scope["method"] == "POST":
             answer["id"] = json.loads(body)["id"]
             self.effects.append(answer["id"])
+        else:
+            status, answer = self._found(scope)
         if scope["path"] != "/token" and not self._free.is_set() and not await self._held(scope["path"], receive):
             return
         text = json.dumps(answer).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(text)).encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": text})
+
+    def _note(self, name: str) -> dict[str, Any]:
+        return {"id": name, "text": "Revenue grew.", "owner": self.owners.get(name, JANE), "internal": "x"}
+
+    def _found(self, scope: Scope) -> tuple[int, dict[str, Any]]:
+        """Answer with one note, or a list of them, of which all that is asked must be true."""
+        asked = dict(parse_qsl(scope["query_string"].decode()))
+        self.asked.append(asked)
+        wanted = json.loads(asked.get("where", "[]"))
+        name = scope["path"].removeprefix("/notes").strip("/")
+        notes = [self._note(one) for one in ([name] if name else self.owners)]
+        notes = [note for note in notes if all(note[field] in values for field, values in wanted)]
+        if name:
+            return (200, notes[0]) if notes else (404, {})
+        return 200, {"notes": notes[: int(asked.get("limit", "100"))]}
 
     async def _held(self, path: str, receive: Receive) -> bool:
         """Wait until answers are free again; False if the client leaves before that."""
@@ -101,7 +139,27 @@ class NotesService:
 
 async def read(call: ToolCall, session: Session) -> Any:
     """Read one note."""
-    return (await session.call("GET", "/notes/{id}", id=call.arguments["id"])).json()
+    response = await session.call("GET", "/notes/{id}", query=narrowed(call), id=call.arguments["id"])
+    if response.status == 404:
+        raise errors.UpstreamNotFound
+    return response.json()
+
+
+async def list_notes(call: ToolCall, session: Session) -> Any:
+    """List notes: no more than the scope allows, and none but those that it lets be seen."""
+    return (await session.call("GET", "/notes", query=narrowed(call))).json()
+
+
+def narrowed(call: ToolCall) -> dict[str, str]:
+    """Say a call's scope in the service's words: it is asked for nothing else."""
+    query: dict[str, str] = {}
+    limits = [most for most in (call.arguments.get("limit"), call.scope.records) if most is not None]
+    if limits and "id" not in call.arguments:
+        query["limit"] = str(min(limits))
+    if call.scope.filters:
+        where = [[one.field, one.value if one.operator == "in" else [one.value]] for one in call.scope.filters]
+        query["where"] = json.dumps(where)
+    return query
 
 
 async def write(call: ToolCall, session: Session) -> Any:
@@ -170,7 +228,28 @@ class Notes:
             tool
             for resource in document.resources
             for tool in (
-                Tool(resource, "read", "Read a note.", INPUT, OUTPUT, reads_only=True, run=read),
+                Tool(
+                    resource,
+                    "read",
+                    "Read a note.",
+                    INPUT,
+                    OUTPUT,
+                    reads_only=True,
+                    run=read,
+                    filterable=FILTERABLE,
+                    records="",
+                ),
+                Tool(
+                    resource,
+                    "list",
+                    "List notes.",
+                    LIST_INPUT,
+                    LIST_OUTPUT,
+                    reads_only=True,
+                    run=list_notes,
+                    filterable=FILTERABLE,
+                    records="notes",
+                ),
                 Tool(resource, "write", "Write a note.", INPUT, OUTPUT, reads_only=False, run=write),
                 Tool(resource, "misbehave", "Obey the test.", ANYTHING, OUTPUT, reads_only=False, run=self._misbehave),
                 Tool(resource, "purge", "Delete every note.", INPUT, OUTPUT, reads_only=False, run=unwilling),

@@ -7,7 +7,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from broker.audit import Filter, Gap, Statement
+from broker.audit import Filter, Statement
 from broker.cli.daemon import HERE, Daemon, Directory
 from broker.cli.output import PROBLEM, AsJson, console, counted, fail, nearest, plain, print_json, problems, stop
 from broker.cli.trail.bundle import write_bundle
@@ -25,6 +25,7 @@ from broker.cli.trail.filters import (
 )
 from broker.cli.trail.formats import write_csv, write_ocsf
 from broker.cli.trail.progress import progress
+from broker.cli.trail.whole import Whole
 from broker.cli.trail.writing import STDOUT, refuse_to_replace, writing
 from broker.errors import Refusal
 
@@ -75,7 +76,7 @@ def export(
     write = _form(form, file, as_json=as_json)
     if file == STDOUT and (as_json or write is write_bundle):
         stop("'-' is for one file of text, without --json; name a file.", as_json=as_json)
-    whole = _Whole()
+    whole = Whole()
     try:
         if file == STDOUT:
             stated = _export(directory, wanted, write, sys.stdout.buffer, whole)
@@ -107,31 +108,13 @@ def _form(form: str | None, file: Path, *, as_json: bool) -> Write:
     return _FORMS[named]
 
 
-def _export(directory: Path, wanted: Filter, write: Write, out: BinaryIO, whole: "_Whole") -> Statement:
+def _export(directory: Path, wanted: Filter, write: Write, out: BinaryIO, whole: Whole) -> Statement:
     """Write the broker's export; raise `ValueError` if it is none, or is not whole."""
     daemon = Daemon(directory)
     with daemon.stream("/v1/trail/export", **wanted.query()) as lines:
         stated = Statement.parse(next(lines, b""))
         write(daemon, stated, whole.checked(progress(lines, stated.size, "exporting"), stated), out)
     return stated
-
-
-class _Whole:
-    """Sees to it that an export does not end before the log does, and counts its records."""
-
-    def __init__(self) -> None:
-        self.records = 0
-
-    def checked(self, lines: Iterator[bytes], stated: Statement) -> Iterator[bytes]:
-        """Yield the lines; raise `ValueError` if they end too early."""
-        reached = 0
-        for line in lines:
-            gap = Gap.parse(line)
-            reached = reached + 1 if gap is None else gap.stop
-            self.records += gap is None
-            yield line
-        if reached != stated.size:
-            raise ValueError(f"it ended after {reached} of {stated.size} records")
 
 
 def _write_lines(_daemon: Daemon, stated: Statement, lines: Iterator[bytes], out: BinaryIO) -> None:

@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.doors.entrance import Caller, Entrance
+from broker.doors.mcp.certificates import certified
 from broker.doors.mcp.refusals import NOT_ADMITTED
 from broker.doors.mcp.sse import SseDoor
 from broker.doors.mcp.streams import Barred, OpenStreams
@@ -123,7 +125,7 @@ class Admitted:
         """Serve one request."""
         source = scope["client"][0] if scope.get("client") else "unknown"
         try:
-            caller = await self._entrance.admit(Proof(token=_bearer(scope)), self._transport, source)
+            caller = await self._entrance.admit(await self._proof(scope, source), self._transport, source)
         except Unauthenticated as refusal:
             await self._unauthorized(refusal)(scope, receive, send)
         except AgentBarred as refusal:
@@ -135,6 +137,14 @@ class Admitted:
                 await self._app(scope, receive, send)
             except TooManyConnections as refusal:
                 await _error(refusal, 429)(scope, receive, send)
+
+    async def _proof(self, scope: Scope, source: str) -> Proof:
+        """Return what the request presents; what is no proof at all is counted like one that is refused."""
+        try:
+            return replace(certified(scope), token=_bearer(scope))
+        except Unauthenticated as refusal:
+            await self._entrance.turn_away(refusal, self._transport, source)
+            raise
 
     def _unauthorized(self, refusal: Unauthenticated) -> Response:
         """RFC 6750 §3.1: without a token, no error code."""

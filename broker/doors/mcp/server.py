@@ -18,9 +18,11 @@ import broker
 from broker.catalog import CatalogTool
 from broker.documents import Documents, Snapshot
 from broker.doors.entrance import Caller
+from broker.doors.mcp.narrowed import narrowed_schema, said
 from broker.doors.mcp.refusals import META, as_question, as_result
 from broker.errors import InternalError, Refusal
 from broker.pipeline import Origin, Pipeline, Request
+from broker.policy import Narrowing
 
 logger = logging.getLogger(__name__)
 
@@ -53,11 +55,12 @@ class McpServer:
 
     async def _list_tools(self, context: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         documents = self._documents.current
-        tools = documents.visible.get(caller_of(context).identity.spiffe_id, ())
+        workload = caller_of(context).identity.spiffe_id
+        tools, policies = documents.visible.get(workload, ()), documents.policies_of(workload)
         start = _start(params.cursor if params else None, documents)
         stop = start + documents.broker.caps.list_page
         return types.ListToolsResult(
-            tools=[_definition(tool) for tool in tools[start:stop]],
+            tools=[_definition(tool, policies.narrowing(tool.resource, tool.action)) for tool in tools[start:stop]],
             next_cursor=_cursor(stop, documents) if stop < len(tools) else None,
         )
 
@@ -117,11 +120,11 @@ def _origin(context: Context, caller: Caller) -> Origin:
 
 
 @functools.lru_cache(maxsize=4096)
-def _definition(tool: CatalogTool) -> types.Tool:
+def _definition(tool: CatalogTool, narrowing: Narrowing) -> types.Tool:
     return types.Tool(
         name=tool.name,
-        description=tool.tool.description,
-        input_schema=dict(tool.tool.input_schema),
+        description=tool.tool.description + said(narrowing),
+        input_schema=dict(narrowed_schema(tool.tool.input_schema, narrowing) if narrowing else tool.tool.input_schema),
         output_schema=dict(tool.tool.output_schema),
         annotations=types.ToolAnnotations(
             read_only_hint=tool.tool.reads_only,

@@ -172,6 +172,7 @@ def test_documents_that_changed_while_the_broker_was_stopped_are_a_change() -> N
         ("checkpoint_shipped", "Signed heads and keys"),
         ("signing_key_rotated", "Signed heads and keys"),
         ("recording_resumed", "Availability: starts, stops and outages of recording"),
+        ("clock_set_back", "Availability: starts, stops and outages of recording"),
         ("never_heard_of", "Other events"),
     ],
 )

@@ -17,7 +17,12 @@ from broker.audit.views.values import at, number_at, text_at
 
 AUTHENTICATION, ENTITY_MANAGEMENT, APPLICATION_LIFECYCLE, DATASTORE_ACTIVITY = 3002, 3004, 6002, 6005
 _REFUSED = "authentication_refused"
-_LIFE = {"started": (3, "Start"), "stopped": (4, "Stop"), "recording_resumed": (6, "Enable")}
+_LIFE = {
+    "started": (3, "Start"),
+    "stopped": (4, "Stop"),
+    **dict.fromkeys(("recording_resumed", "clock_caught_up"), (6, "Enable")),
+    "clock_set_back": (7, "Disable"),
+}
 _OF_THE_TRAIL = frozenset(
     {"trail", "checkpoint", "checkpoint_not", "bundle", "shipped_head", "index", "payload", "payloads"}
 )

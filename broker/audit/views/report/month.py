@@ -16,7 +16,7 @@ _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 _DECEMBER = 12
 _NOBODY = "not known"
 _DOCUMENTS = frozenset({"documents_loaded", "documents_refused", "documents_rollback", "rollback_failed"})
-_LIFE = frozenset({"started", "stopped", "recording_resumed"})
+_LIFE = frozenset({"started", "stopped", "recording_resumed", "clock_set_back", "clock_caught_up"})
 _SECTIONS = (
     ("agent_", "agents"),
     ("grant_", "grants"),

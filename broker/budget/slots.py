@@ -1,4 +1,4 @@
-"""What must be counted: how many calls run at once, for each agent and in all."""
+"""How many calls run at once, for each agent and in all."""
 
 from collections import Counter
 from collections.abc import Iterator

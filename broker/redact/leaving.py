@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from broker.errors import LeakBlocked, ResultTooLarge, UpstreamMalformed
+from broker.redact.bounds import UNBOUNDED, Bounds, bounded
 
 # Shapes of credentials that are not ours: they are taken out wherever they stand.
 _SHAPES = (
@@ -41,16 +42,26 @@ class Released:
     removed: int
 
 
-def release(result: Any, schema: Mapping[str, Any], matcher: Matcher, longest: int) -> Released:
-    """Narrow a result to the schema and let it go.
+def release(
+    result: Any,
+    schema: Mapping[str, Any],
+    matcher: Matcher,
+    longest: int,
+    bounds: Bounds = UNBOUNDED,
+    place: str | None = None,
+) -> Released:
+    """Narrow a result to the schema and to what a decision binds it to, and let it go.
+
+    `place` is the member of the result that holds its records; where no tool says, the whole result is one.
 
     Raises `LeakBlocked`, `ResultTooLarge`, or `UpstreamMalformed` for what JSON has no words for.
     """
     try:
-        narrowed = narrow(result, schema)
+        narrowed = bounded(narrow(result, schema), place or "", bounds)
         text = msgspec.json.encode(narrowed)
     except (UnicodeEncodeError, RecursionError):
         raise UpstreamMalformed(detail="the result has a lone surrogate, or is nested too deeply") from None
+    longest = min(longest, bounds.max_bytes or longest)
     if len(text) > longest:
         raise ResultTooLarge(f"The result has {len(text)} bytes, over the {longest} that are released.")
     if matcher.hits(text):

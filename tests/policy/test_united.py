@@ -11,7 +11,7 @@ from broker.catalog import Catalog, catalog_tool
 from broker.connector import Session, Tool, ToolCall
 from broker.errors import AccessDenied
 from broker.identity import WorkloadIdentity
-from broker.policy import NO_POLICIES, AccessRequest, AgentPolicies, AgentPolicyDocument
+from broker.policy import NO_POLICIES, AccessRequest, AgentPolicies, AgentPolicyDocument, WrittenPolicy
 
 WORKLOAD = "spiffe://prod/agent/finance-analyst"
 IDENTITY = WorkloadIdentity(WORKLOAD, "prod", "jwt-svid", "attested", "sha256:0")
@@ -28,7 +28,9 @@ def document(rules: Rules) -> AgentPolicyDocument:
 
 def policies(*documents: Rules) -> AgentPolicies:
     """Unite policies, named p0, p1 and so on."""
-    return AgentPolicies((f"p{number}", f"digest{number}", document(rules)) for number, rules in enumerate(documents))
+    return AgentPolicies(
+        WrittenPolicy(f"p{number}", f"digest{number}", document(rules)) for number, rules in enumerate(documents)
+    )
 
 
 def effect(united: AgentPolicies, resource: str, action: str) -> str:
@@ -170,9 +172,9 @@ def test_the_order_of_documents_and_rules_never_matters(
 ) -> None:
     """Files are read in some order; nobody should have to know which."""
     named = [(f"p{number}", f"d{number}", rules) for number, rules in enumerate(documents)]
-    first = AgentPolicies((name, digest, document(rules)) for name, digest, rules in named)
+    first = AgentPolicies(WrittenPolicy(name, digest, document(rules)) for name, digest, rules in named)
     order.shuffle(named)
-    shuffled = [(name, digest, document(order.sample(rules, len(rules)))) for name, digest, rules in named]
+    shuffled = [WrittenPolicy(name, digest, document(order.sample(rules, len(rules)))) for name, digest, rules in named]
     request = AccessRequest(IDENTITY, action, resource)
 
     one, other = first.decide(request), AgentPolicies(shuffled).decide(request)
@@ -255,7 +257,8 @@ def recording(*documents: tuple[str, ...]) -> AgentPolicies:
     always = document([]).audit.record
     specs = [{"identity": {"workload": WORKLOAD}, "audit": {"record": [*always, *words]}} for words in documents]
     return AgentPolicies(
-        (f"p{number}", "d", AgentPolicyDocument.model_validate(spec, strict=True)) for number, spec in enumerate(specs)
+        WrittenPolicy(f"p{number}", "d", AgentPolicyDocument.model_validate(spec, strict=True))
+        for number, spec in enumerate(specs)
     )
 
 
@@ -301,8 +304,8 @@ def test_without_policies_nothing_is_recorded_encrypted() -> None:
         {"identity": {}},
         {"identity": {"workload": "finance-analyst"}},
         {"identity": {"workload": WORKLOAD}, "rules": []},
-        {"identity": {"workload": WORKLOAD}, "tools": [{"resource": "*.*", "actions": ["read"]}]},
-        {"identity": {"workload": WORKLOAD}, "tools": [{"resource": "salesforce.accounts", "actions": ["*"]}]},
+        {"identity": {"workload": WORKLOAD}, "tools": [{"resource": "sales*.accounts", "actions": ["read"]}]},
+        {"identity": {"workload": WORKLOAD}, "tools": [{"resource": "salesforce.accounts", "actions": ["re*"]}]},
         {"identity": {"workload": WORKLOAD}, "tools": [{"resource": "salesforce.accounts", "allow": ["read"]}]},
         {"identity": {"workload": WORKLOAD}, "credentials": {"expose_to_agent": 1}},
         {"identity": {"workload": WORKLOAD}, "credentials": {"expose_to_agent": None}},

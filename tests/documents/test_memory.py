@@ -1,0 +1,93 @@
+"""What was read of files that have not changed is not read again, and what it says stays true."""
+
+import contextlib
+import gc
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from broker.documents import FindConnector, Invalid, Memory, load, memory
+from broker.documents.source import read_sources
+
+
+def loaded(directory: Path, find: FindConnector, known: Memory) -> list[str]:
+    """Load the set, and return the files that were read anew."""
+    read: list[str] = []
+
+    def reading(text: bytes, file: str) -> object:
+        read.append(file)
+        return read_sources(text, file)
+
+    known.begin()
+    with patch("broker.documents.memory.read_sources", reading):
+        load(directory, find, memory=known)
+    return read
+
+
+def test_only_what_has_changed_is_read_again(directory: Path, find: FindConnector) -> None:
+    """Issue 4, Speed: reloading 10,000 documents of which one has changed."""
+    known = Memory()
+    first = loaded(directory, find, known)
+    (directory / "policy.yaml").write_text((directory / "policy.yaml").read_text().replace("[read, search]", "[read]"))
+
+    assert len(first) == 5
+    assert loaded(directory, find, known) == ["policy.yaml"]
+    assert loaded(directory, find, known) == []
+
+
+def test_the_same_content_under_another_name_is_told_of_under_that_name(directory: Path, find: FindConnector) -> None:
+    """A mistake is reported where it stands now."""
+    known = Memory()
+    loaded(directory, find, known)
+    (directory / "policy.yaml").rename(directory / "renamed.yaml")
+
+    assert loaded(directory, find, known) == ["renamed.yaml"]
+
+
+def test_a_set_loaded_from_memory_is_the_same_set(directory: Path, find: FindConnector) -> None:
+    """What is remembered decides as what is read does."""
+    known = Memory()
+    loaded(directory, find, known)
+    known.begin()
+
+    remembered, fresh = load(directory, find, memory=known), load(directory, find)
+
+    assert (remembered.digest, remembered.outline, remembered.warnings) == (fresh.digest, fresh.outline, fresh.warnings)
+    assert remembered.policy_names == fresh.policy_names
+
+
+def test_a_mistake_is_found_again(directory: Path, find: FindConnector, change: Callable[..., object]) -> None:
+    """A file with a mistake that nobody has touched keeps its mistake."""
+    change("policy.yaml", "[read, search]", "[read, serach]")
+    known = Memory()
+
+    for _ in range(2):
+        known.begin()
+        with pytest.raises(Invalid) as refused:
+            load(directory, find, memory=known)
+        assert [problem.key for problem in refused.value.problems] == ["spec.tools[0].actions[1]"]
+
+
+def test_what_is_gone_is_forgotten(directory: Path, find: FindConnector) -> None:
+    """Memory does not grow with every change."""
+    known = Memory()
+    for number in range(3):
+        (directory / "policy.yaml").write_text((directory / "policy.yaml").read_text() + f"# {number}\n")
+        loaded(directory, find, known)
+    known.forget()
+
+    assert len(known) == 5
+
+
+def test_short_turns_are_over_when_the_set_is_loaded() -> None:
+    """What a load changes of the interpreter, it puts back, also where it fails."""
+    before = sys.getswitchinterval(), gc.get_threshold()
+
+    with contextlib.suppress(OSError), memory.in_short_turns():
+        assert sys.getswitchinterval() < before[0]
+        raise OSError
+
+    assert (sys.getswitchinterval(), gc.get_threshold()) == before

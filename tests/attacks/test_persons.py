@@ -3,7 +3,6 @@
 import dataclasses
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -14,14 +13,13 @@ from broker.identity import Identifier, OnBehalfOf, Proof, WorkloadIdentity
 from broker.pipeline import Answer, Origin, Request, silent
 from tests.support.broker import ServedBroker
 from tests.support.clients import Wire
-from tests.support.documents import ANALYST, HEAD, Written, write_documents
+from tests.support.documents import ANALYST
 from tests.support.notes import Notes, NotesService
 from tests.support.operators import OperatorRefused
-from tests.support.people import APP, SECRET, SIGN_IN, Browser, People
+from tests.support.people import APP, PUBLIC, SECRET, Browser, People, documents_for
 from tests.support.raw import INITIALIZE, INITIALIZED
 
 CAPABLE: dict[str, Any] = {"elicitation": {"url": {}}}
-PUBLIC = "https://access.example.com"
 
 
 @pytest.fixture(scope="module")
@@ -29,40 +27,6 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
     """Serve people's notes, and the provider that knows them."""
     with People(tmp_path_factory.mktemp("people")) as people:
         yield people
-
-
-def documents_for(people: People, directory: Path, notes: NotesService) -> Written:
-    """Write documents whose notes belong to people."""
-    sign_in = {
-        "issuer": people.url,
-        "client_id": SIGN_IN,
-        "authorization_endpoint": f"{people.url}/authorize",
-        "token_endpoint": f"{people.url}/token",
-        "private_ranges": ["127.0.0.0/8", "::1/128"],
-        "certificate_authority": "people.pem",
-    }
-    directory.mkdir()
-    (directory / "people.pem").write_text(people.ca_file.read_text())
-    written = write_documents(directory, notes, consent={"url": PUBLIC, "sign_in": [sign_in]})
-    written.put(
-        "notes.yaml",
-        f"""{HEAD}kind: Connector
-metadata: {{name: notes}}
-spec:
-  type: notes
-  url: {people.url}
-  resources: {{notes: notes, secrets: secrets}}
-  grants: {{kinds: [authorization-code, api-key]}}
-  oauth:
-    token_endpoint: "{people.url}/token"
-    authorization_endpoint: "{people.url}/authorize"
-    issuer: "{people.url}"
-    authorization_response_iss_parameter_supported: true
-    scopes: [notes.read]
-  reach: {{private_ranges: [127.0.0.0/8, "::1/128"], certificate_authority: people.pem}}
-""",
-    )
-    return written
 
 
 @pytest.fixture(scope="module")

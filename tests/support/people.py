@@ -20,7 +20,10 @@ from starlette.routing import Route
 
 from broker.testing.certificates import CertificateAuthority
 from broker.testing.server import LoopbackServer, bind
+from tests.support.documents import HEAD, Written, write_documents
+from tests.support.notes import NotesService
 
+PUBLIC = "https://access.example.com"
 SIGN_IN, APP, SECRET = "broker-sign-in", "broker-app", "app-secret-0123456789"
 
 
@@ -88,6 +91,40 @@ class People:
 
     def _refused(self) -> Response:
         return JSONResponse({"error": "invalid_grant"}, status_code=400)
+
+
+def documents_for(people: People, directory: Path, notes: NotesService) -> Written:
+    """Write documents whose notes belong to people."""
+    sign_in = {
+        "issuer": people.url,
+        "client_id": SIGN_IN,
+        "authorization_endpoint": f"{people.url}/authorize",
+        "token_endpoint": f"{people.url}/token",
+        "private_ranges": ["127.0.0.0/8", "::1/128"],
+        "certificate_authority": "people.pem",
+    }
+    directory.mkdir()
+    (directory / "people.pem").write_text(people.ca_file.read_text())
+    written = write_documents(directory, notes, consent={"url": PUBLIC, "sign_in": [sign_in]})
+    written.put(
+        "notes.yaml",
+        f"""{HEAD}kind: Connector
+metadata: {{name: notes}}
+spec:
+  type: notes
+  url: {people.url}
+  resources: {{notes: notes, secrets: secrets}}
+  grants: {{kinds: [authorization-code, api-key]}}
+  oauth:
+    token_endpoint: "{people.url}/token"
+    authorization_endpoint: "{people.url}/authorize"
+    issuer: "{people.url}"
+    authorization_response_iss_parameter_supported: true
+    scopes: [notes.read]
+  reach: {{private_ranges: [127.0.0.0/8, "::1/128"], certificate_authority: people.pem}}
+""",
+    )
+    return written
 
 
 class Browser:

@@ -174,6 +174,12 @@ class InvalidArguments(Refusal):
     code = "invalid_arguments"
 
 
+class CursorInvalid(Refusal):
+    """The cursor is not one of this agent, tool and query, or has expired; begin again without it."""
+
+    code = "cursor_invalid"
+
+
 class ArgumentsTooLarge(Refusal):
     """The arguments are larger than this broker accepts; send less in one call."""
 
@@ -308,6 +314,12 @@ class UpstreamNotFound(Upstream):
     """The service has no such record."""
 
     code = "upstream_not_found"
+
+
+class UpstreamChanged(Upstream):
+    """The record was changed meanwhile; read it again before you change it."""
+
+    code = "upstream_changed"
 
 
 class UpstreamRejected(Upstream):

@@ -81,6 +81,7 @@ class Doors:
             lambda: status(parts),
             parts.indexer,
             parts.history,
+            parts.pipeline.usages,
         )
         mutual = MutualProtocol if listen.client_certificates else None
         self._servers = [

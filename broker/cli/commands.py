@@ -27,6 +27,7 @@ COMMANDS = {
     "agents": ("agents", "List the registered agents."),
     "tools": ("tools", "List the tools that an agent can know of."),
     "grants": ("grants", "Connect, test and revoke the accounts that the broker uses."),
+    "connectors": ("connectors", "List the connectors: their accounts, and how much of their allowance is used."),
     "connector": ("connector", "Fetch and pin what a service says of itself."),
     "documents": ("documents", "See how the documents came to be what they are, and undo a change."),
     "policy": ("policy", "Explain decisions; test, compare and try out policies."),

@@ -4,6 +4,7 @@ from broker.pipeline.call import Pipeline, harmless
 from broker.pipeline.recorder import Recorder
 from broker.pipeline.request import Answer, Emit, Origin, Request, Transport, silent
 from broker.pipeline.service import service_of
+from broker.pipeline.usage import Usages
 
 __all__ = [
     "Answer",
@@ -13,6 +14,7 @@ __all__ = [
     "Recorder",
     "Request",
     "Transport",
+    "Usages",
     "harmless",
     "service_of",
     "silent",

@@ -24,9 +24,12 @@ from broker.pipeline.recorder import Change, Recorder
 from broker.pipeline.request import Answer, Emit, Request
 from broker.pipeline.service import service_of
 from broker.pipeline.story import Story
+from broker.pipeline.touches import Decided, decide
+from broker.pipeline.usage import Usages
 from broker.policy import AccessRequest, Context, Decision
 from broker.redact import Bounds, Matcher, Released, release
 from broker.vault import Vault
+from broker.vault.cursors import CursorSealer
 
 
 class Pipeline:
@@ -47,6 +50,8 @@ class Pipeline:
         self._limits = limits
         self._vault = vault
         self._egress = egress
+        self._cursors = CursorSealer(recorder.derived("cursors"))
+        self.usages = Usages()
         self.draining = False
 
     async def call(self, request: Request, emit: Emit) -> Answer:
@@ -79,10 +84,10 @@ class Pipeline:
             _check_size(story, request.arguments, documents)
             tool.check(request.arguments)
 
-            # 5. Decide: a pure function of the policies and the request.
-            access = replace(access, arguments=request.arguments)
-            decision = story.decided(policies.decide(access))
-            decision.enforce(access)
+            # 5. Decide: a pure function of the policies and the request, with everything that the call touches.
+            decided = decide(policies, replace(access, arguments=request.arguments), tool)
+            decision = story.decided(decided.decision)
+            decided.enforce()
             if tool.tool.run is None:
                 raise ActionNotBuilt(f"{tool.resource} {tool.action} is permitted, but not built yet.")
 
@@ -91,7 +96,7 @@ class Pipeline:
                 await story.begin(self._counting(agent, decision))
 
                 # 7. Open the credential and execute, as one attempt.
-                result = await self._attempt(documents, tool, request, decision, story, emit)
+                result = await self._attempt(documents, tool, request, decided, story, emit)
 
                 # 8. Release what may leave, to an agent that still may call.
                 self._documents.current.registry.active(request.identity, _now())
@@ -106,24 +111,42 @@ class Pipeline:
         documents: Snapshot,
         tool: CatalogTool,
         request: Request,
-        decision: Decision,
+        decided: Decided,
         story: Story,
         emit: Emit,
     ) -> Released:
         """Open one credential, execute with it, and narrow the result to what the tool declares and policies permit."""
         connection = documents.connections[tool.connector]
+        self.usages.check(connection)
         service = service_of(connection, self._egress)
         with self._vault.open(service) as credential:
-            session = Session(service.client, service.url, credential, connection.connector.expired)
+            session = Session(service.client, service.url, credential, self.usages.noting(connection))
             story.with_credential(credential, session)
             assert tool.tool.run is not None  # noqa: S101 - step 5 saw to it
             try:
-                result = await tool.tool.run(ToolCall(request.arguments, emit, decision.scope), session)
+                result = await tool.tool.run(self._tool_call(documents, tool, request, decided, story, emit), session)
             except Refusal as refusal:
                 raise harmless(refusal, credential.matcher) from None
             story.executed()
-            longest, bounds = documents.broker.caps.result_bytes, _bounds(decision)
+            longest, bounds = documents.broker.caps.result_bytes, _bounds(decided.decision)
             return release(result, tool.tool.output_schema, credential.matcher, longest, bounds, tool.tool.records)
+
+    def _tool_call(
+        self, documents: Snapshot, tool: CatalogTool, request: Request, decided: Decided, story: Story, emit: Emit
+    ) -> ToolCall:
+        identity, decision = request.identity, decided.decision
+        person = identity.on_behalf_of
+        whose = f"{identity.spiffe_id}\n{person.issuer} {person.subject}" if person else identity.spiffe_id
+        caps = [documents.broker.caps.result_bytes, decision.obligations.max_bytes]
+        return ToolCall(
+            request.arguments,
+            emit,
+            decision.scope,
+            decided.touched,
+            self._recorder.digest(f"{whose}\n{tool.name}\n".encode() + (story.arguments or b"")),
+            self._cursors.of(whose, tool.name),
+            min(cap for cap in caps if cap is not None),
+        )
 
 
 def harmless(refusal: Refusal, matcher: Matcher) -> Refusal:

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.doors.admin import (
+    connectors,
     documents,
     evidence,
     grants,
@@ -52,6 +53,7 @@ def operators_app(operators: Operators) -> ASGIApp:
         "/v1/agents": registry.agents,
         "/v1/tools": registry.tools,
         "/v1/grants": grants.grants,
+        "/v1/connectors": connectors.connectors,
         "/v1/documents/history": documents.history,
         "/v1/documents/history/{digest}": documents.one_set,
         "/v1/documents/files/{sha256}": documents.file,

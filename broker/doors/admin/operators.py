@@ -26,7 +26,7 @@ from broker.errors import (
 from broker.evidence.heads import Heads
 from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
-from broker.pipeline import Recorder, harmless, service_of
+from broker.pipeline import Recorder, Usages, harmless, service_of
 from broker.vault import Opened, SigningKeys, Vault
 
 _LARGEST_BODY = 1 << 20
@@ -67,6 +67,7 @@ class Operators:
         status: Callable[[], Mapping[str, Any]],
         indexer: Indexer,
         history: DocumentHistory,
+        usages: Usages,
     ) -> None:
         self.documents = documents
         self.recorder = recorder
@@ -77,6 +78,7 @@ class Operators:
         self.status = status
         self.indexer = indexer
         self.history = history
+        self.usages = usages
         self.fetched: dict[str, bytes] = {}
         self.pruning = asyncio.Lock()
         """Held while something is pruned, and while an export takes its place before the next thing that is."""
@@ -116,7 +118,7 @@ class Operators:
         service = service_of(connection, self.egress)
         code: str | None = InternalError.code
         with self.vault.open(service) as credential:
-            session = Session(service.client, service.url, credential, connection.connector.expired)
+            session = Session(service.client, service.url, credential, self.usages.noting(connection))
             call = OperatorCall(session, {}, credential)
             try:
                 yield call

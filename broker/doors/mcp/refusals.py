@@ -33,8 +33,10 @@ def as_result(refusal: Refusal) -> types.CallToolResult:
     )
 
 
-def _facts(refusal: Refusal) -> dict[str, str]:
-    facts = {"code": refusal.code}
+def _facts(refusal: Refusal) -> dict[str, str | int]:
+    facts: dict[str, str | int] = {"code": refusal.code}
+    if "retry_after" in refusal.facts:  # seconds
+        facts["retry_after"] = int(refusal.facts["retry_after"])
     if refusal.call_id is not None:
         facts["call_id"] = refusal.call_id
     return facts

@@ -6,6 +6,7 @@ from starlette.responses import JSONResponse, Response
 from broker.audit import Record
 from broker.documents import Snapshot
 from broker.doors.admin.operators import Operators
+from broker.doors.mcp.narrowed import said
 from broker.errors import NotFound
 
 
@@ -53,6 +54,7 @@ async def tools(operators: Operators, request: Request, _actor: Record) -> Respo
                 "listed": tool in visible,
                 "permitted": policies.could_permit(tool.resource, tool.action),
                 "built": tool.tool.run is not None,
+                "narrowed": said(policies.narrowing(tool.resource, tool.action)).strip(),
             }
             for tool in documents.catalog
             if policies.mentions(tool.resource)

@@ -268,6 +268,17 @@ def test_an_authority_that_is_shown_as_ones_own_is_refused(verify: Verify, autho
     assert refusal_of(verify, Svid((authority.certificate,), authority.key), authority.issue()) is ProofMalformed
 
 
+def test_a_certificate_of_a_version_that_does_not_exist_is_refused(
+    store: TrustStore, domains: dict[str, TrustDomain], authority: Authority
+) -> None:
+    """Issue 4, SPIFFE: found by the test below; the library raises what is no ValueError."""
+    (der,) = authority.issue().chain
+    assert der[8:13] == b"\xa0\x03\x02\x01\x02"  # RFC 5280 §4.1.2.1: v3
+
+    with pytest.raises(ProofMalformed):
+        CertificateVerifier(store).verify((der[:12] + b"\x01" + der[13:],), domains, NOW)
+
+
 @pytest.mark.parametrize("bad", [(), (b"",), (b"junk",), (b"0" * (LARGEST_CHAIN + 1),), (b"\x30\x03\x02\x01\x01",)])
 def test_what_is_no_certificate_is_refused(
     store: TrustStore, domains: dict[str, TrustDomain], bad: tuple[bytes, ...]

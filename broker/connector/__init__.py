@@ -7,8 +7,8 @@ already authorised; it never sees a token.
 
 import ipaddress
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -19,13 +19,17 @@ __all__ = [
     "Comparison",
     "Connector",
     "ConnectorDocument",
+    "Cursors",
     "Emit",
     "Endpoints",
+    "GrantKind",
     "Response",
     "Scope",
     "Session",
     "Tool",
     "ToolCall",
+    "Touch",
+    "Usage",
     "errors",
 ]
 
@@ -78,20 +82,70 @@ class LimitsDocument(BaseModel):
     request_bytes: Annotated[int, Field(gt=0, le=64 << 20)] = 1 << 20
     response_bytes: Annotated[int, Field(gt=0, le=64 << 20)] = 4 << 20
     connections: Annotated[int, Field(gt=0, le=1000)] = 100
+    reserve: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="How many of the requests that the service allows are left to others."
+    )
 
     def limits(self) -> Limits:
         """Return them as egress takes them."""
-        return Limits(**self.model_dump())
+        return Limits(**self.model_dump(exclude={"reserve"}))
+
+
+GrantKind = Literal[
+    "jwt-bearer", "client-credentials", "authorization-code", "token-exchange", "id-jag", "api-key", "basic"
+]
+ScopeName = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,200}$", examples=["api"])]  # RFC 6749 §3.3
+
+
+class ApiKeyDocument(BaseModel):
+    """How an API key is sent, where that is not as `Authorization: KEY`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    header: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$", examples=["X-Api-Key"])] = "Authorization"
+    prefix: Annotated[str, Field(pattern=r"^[\x20-\x7e]{0,32}$", examples=["Bearer "])] = Field(
+        default="", description="What stands before the key, as 'Bearer '."
+    )
+
+
+class GrantsDocument(BaseModel):
+    """Which grants this connector takes, and whose a call uses."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kinds: list[GrantKind] | None = Field(
+        default=None, description="The kinds of grants; without it, those that the connector names."
+    )
+    accounts: Literal["organisation", "person", "either"] | None = Field(
+        default=None,
+        description="Whose account a call uses. 'either' takes the account of the person on whose behalf the agent "
+        "acts, and the organisation's where it acts on nobody's; it is the default where people can consent.",
+    )
+    api_key: ApiKeyDocument = Field(default_factory=ApiKeyDocument)
 
 
 class OAuthDocument(BaseModel):
-    """Where tokens come from, where it differs from what the connector knows."""
+    """Where tokens come from, where it differs from what the connector knows. Names are those of RFC 8414."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     token_endpoint: HttpsUrl | None = None
     revocation_endpoint: HttpsUrl | None = None
     audience: HttpsUrl | None = Field(default=None, description="The `aud` of assertions.")
+    authorization_endpoint: HttpsUrl | None = Field(default=None, description="Where people are sent to consent.")
+    issuer: HttpsUrl | None = Field(default=None, description="What the authorization server calls itself.")
+    authorization_response_iss_parameter_supported: bool = Field(
+        default=False, description="Whether its answers to browsers always name the issuer (RFC 9207)."
+    )
+    scopes: list[ScopeName] = Field(default_factory=list, description="What is asked for where somebody consents.")
+    resource: HttpsUrl | None = Field(default=None, description="What exchanged tokens are for (RFC 8707).")
+    identity_provider: HttpsUrl | None = Field(
+        default=None, description="The token endpoint at which an identity is exchanged for an ID-JAG."
+    )
+    client_svid: FileName | None = Field(
+        default=None,
+        description="A file with the broker's own JWT-SVID, read for each use: for jwt_spiffe, and as the actor.",
+    )
 
 
 class ConnectorDocument(BaseModel):
@@ -111,6 +165,7 @@ class ConnectorDocument(BaseModel):
         description="The pinned snapshot, a JSON file beside this document: 'aam connector snapshot' writes it.",
     )
     oauth: OAuthDocument = Field(default_factory=OAuthDocument)
+    grants: GrantsDocument = Field(default_factory=GrantsDocument)
     reach: ReachDocument = Field(default_factory=ReachDocument)
     limits: LimitsDocument = Field(default_factory=LimitsDocument)
     settings: dict[str, Any] = Field(default_factory=dict, description="What only this type of connector knows.")
@@ -123,6 +178,7 @@ class Endpoints:
     token_endpoint: str
     revocation_endpoint: str | None = None
     audience: str | None = None
+    authorization_endpoint: str | None = None
 
 
 Emit = Callable[[int, int | None], Coroutine[Any, Any, None]]
@@ -152,15 +208,76 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
+class Touch:
+    """What a call does to a resource of the same connector beside its own: decided by itself, as a call of its own.
+
+    `fields` are all that the call selects, compares, orders by or writes there: a call is refused by the first of them
+    that no policy permits or that one masks. `arguments` are what the resource's own tool would have been given.
+    """
+
+    resource: str
+    action: str
+    fields: frozenset[str]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Cursors(Protocol):
+    """Makes the cursors of one agent and tool: opaque to the agent, and of no use to another."""
+
+    def seal(self, query: str, place: Any) -> str:
+        """Return a cursor for a place, of JSON values, in the results of a query."""
+        ...
+
+    def open(self, query: str, cursor: str) -> Any:
+        """Return the place; raise `CursorInvalid` if the cursor is not one of this agent, tool and query."""
+        ...
+
+
+class NoCursors:
+    """For calls whose results are not handed over in pages: its cursors are empty, and it takes none."""
+
+    def seal(self, query: str, place: Any) -> str:  # noqa: ARG002 - the protocol's own signature
+        """Return none."""
+        return ""
+
+    def open(self, query: str, cursor: str) -> Any:  # noqa: ARG002
+        """Refuse."""
+        raise errors.CursorInvalid
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCall:
-    """One permitted call: arguments that match the tool's input schema, where to tell progress, and its scope."""
+    """One permitted call: arguments that match the tool's input schema, where to tell progress, and its scope.
+
+    `touched` has the scope of everything that the tool's `touches` named, by resource and action. `key` is the same
+    for the same agent, tool and arguments, and for no others: by it a service can know a repeated write. `most_bytes`
+    is the largest result that will be released, as JSON.
+    """
 
     arguments: Mapping[str, Any]
     emit: Emit
     scope: Scope = Scope()
+    touched: Sequence[Scope] = ()
+    key: str = ""
+    cursors: Cursors = field(default_factory=NoCursors)
+    most_bytes: int | None = None
+
+    def scope_of(self, touch: int) -> Scope:
+        """Return the scope of a touch by its number; of what nobody has decided, one without any field."""
+        return self.touched[touch] if touch < len(self.touched) else Scope(frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How much of what a service allows in its own period is used."""
+
+    used: int
+    most: int
 
 
 Run = Callable[[ToolCall, Session], Awaitable[Any]]
+Touches = Callable[[Mapping[str, Any]], Sequence[Touch]]
+"""Names everything that a call with these arguments touches beside its own resource; may refuse, as `Check` does."""
 Check = Callable[[Mapping[str, Any]], None]
 """Raises `InvalidArguments` for what the input schema cannot say; called before anything is recorded as begun."""
 
@@ -174,7 +291,8 @@ class Tool:
     arguments that match the schema, before the call has begun. `filterable` are the fields by which `run` can narrow a
     call to a scope's filters; a policy that filters by another is refused when it is loaded. `records` is the member of
     the result that holds the record or the list of records, "" where the result itself is the record; a policy that
-    narrows what may leave of a tool that names none is refused when it is loaded.
+    narrows what may leave of a tool that names none is refused when it is loaded. What `touches` names is decided with
+    the call, and the first that no policy permits refuses it.
     """
 
     resource: str
@@ -188,6 +306,7 @@ class Tool:
     check: Check | None = None
     filterable: frozenset[str] = frozenset()
     records: str | None = None
+    touches: Touches | None = None
 
 
 class NoSettings(BaseModel):
@@ -202,16 +321,20 @@ class Connector:
 
     `tools` raises `ValueError` with words for the administrator where the document or snapshot does not fit; what is
     only not pinned yet (no snapshot, or none of a resource) it lists as not built, so that policies can name it.
+    `grant` is how it is usually connected, `further_grants` how else it can be.
     `expired` tells whether a response means "renew the token and try again" (asked once a call). `describe` fetches
-    what the service says of itself, to be pinned; `probe` is a harmless call that shows whether a grant works.
+    what the service says of itself, to be pinned; `probe` is a harmless call that shows whether a grant works. `usage`
+    reads from a response how much of the service's allowance is used, where it says so.
     """
 
     name: str
     hosts: Sequence[str]
     endpoints: Endpoints
-    grant: Literal["jwt-bearer"]
+    grant: GrantKind
     tools: Callable[[ConnectorDocument, Any], Sequence[Tool]]
     expired: Callable[[Response], bool]
     probe: Callable[[Session, ConnectorDocument], Awaitable[str]]
     describe: Callable[[Session, ConnectorDocument], Awaitable[Any]] | None = None
     settings: type[BaseModel] = NoSettings
+    usage: Callable[[Response], Usage | None] | None = None
+    further_grants: Sequence[GrantKind] = ()

@@ -16,7 +16,7 @@ from aiohttp.tracing import Trace
 from yarl import URL
 
 from broker.egress.reach import CheckedResolver, Reach
-from broker.egress.secret import Secret
+from broker.egress.secret import HeaderSecret, Secret
 from broker.errors import (
     EgressDenied,
     Refusal,
@@ -29,7 +29,10 @@ from broker.errors import (
 )
 
 # What a response says of itself that a connector may need; cookies, challenges and locations stay here.
-_HEADERS_KEPT = frozenset({"content-type", "retry-after", "etag", "last-modified", "link", "sforce-limit-info"})
+_HEADERS_KEPT = frozenset(
+    {"content-type", "retry-after", "etag", "last-modified", "link", "sforce-limit-info"}
+    | {"sforce-locator", "sforce-numberofrecords"}
+)
 _CLOSING_SECONDS = 0.01
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.1
@@ -149,7 +152,7 @@ class Client:
         async with self._http.request(
             method,
             target,
-            headers=headers if authorization is None else {**headers, "Authorization": authorization.reveal()},
+            headers=_with(headers, authorization),
             data=body,
             allow_redirects=False,
         ) as response:
@@ -211,6 +214,15 @@ class Egress:
             await client.close()
         self._clients.clear()
         await asyncio.sleep(_CLOSING_SECONDS)  # a connection that was cut closes in the loop's next rounds
+
+
+def _with(headers: Mapping[str, str], authorization: Secret | None) -> Mapping[str, str]:
+    """Add the credential: under its own name, in whose place nobody else's header stands."""
+    if authorization is None:
+        return headers
+    name = authorization.name if isinstance(authorization, HeaderSecret) else "Authorization"
+    others = {other: value for other, value in headers.items() if other.lower() != name.lower()}
+    return {**others, name: authorization.reveal()}
 
 
 def _check_headers(method: str, headers: Mapping[str, str]) -> None:

@@ -26,7 +26,10 @@ COMMANDS = (
     ("policy", "diff"),
     ("policy", "replay"),
     ("demo",), ("init",), ("check",), ("serve",), ("status",), ("doctor",), ("stdio",), ("client-config",), ("agents",),
-    ("tools",), ("grants", "add"), ("grants", "list"), ("grants", "test"), ("grants", "revoke"),
+    ("agents", "suspend"), ("agents", "resume"), ("agents", "suspensions"),
+    ("approvals", "list"), ("approvals", "show"), ("approvals", "approve"), ("approvals", "refuse"),
+    ("tools",), ("grants", "add"), ("grants", "client"), ("grants", "connect"), ("grants", "list"), ("grants", "show"),
+    ("grants", "test"), ("grants", "rotate"), ("grants", "revoke"), ("vault", "rotate-key"),
     ("connector", "snapshot"), ("trail", "tail"), ("trail", "show"), ("trail", "export"), ("trail", "verify"),
     ("trail", "checkpoint"), ("trail", "keys"), ("trail", "rotate-key"), ("trail", "prune"),
     ("trail", "erase"), ("trail", "hold", "add"), ("trail", "hold", "list"), ("trail", "hold", "release"),
@@ -34,8 +37,13 @@ COMMANDS = (
     ("documents", "history"), ("documents", "show"), ("documents", "rollback"), ("dev", "token"),
 )  # fmt: skip
 NEED_A_BROKER = (
-    ("status",), ("agents",), ("tools", "--as", "x"), ("grants", "list"), ("grants", "test", "x"),
-    ("grants", "revoke", "x"), ("connector", "snapshot", "x"), ("trail", "tail"), ("trail", "show", "x"),
+    ("status",), ("agents",), ("agents", "suspend", "x", "--reason", "x"), ("agents", "resume", "x", "--reason", "x"),
+    ("agents", "suspensions"), ("approvals", "list"), ("approvals", "show", "x"),
+    ("approvals", "approve", "x", "--reason", "x"), ("approvals", "refuse", "x", "--reason", "x"),
+    ("tools", "--as", "x"), ("grants", "list"), ("grants", "test", "x"),
+    ("grants", "revoke", "x"), ("grants", "show", "x"), ("grants", "rotate", "x"), ("grants", "connect", "x"),
+    ("vault", "rotate-key"), ("grants", "client", "x", "--client-id", "x", "--client-auth", "none"),
+    ("connector", "snapshot", "x"), ("trail", "tail"), ("trail", "show", "x"),
     ("trail", "verify"), ("trail", "checkpoint"), ("trail", "keys"), ("trail", "rotate-key"),
     ("trail", "erase", "--call", "x", "--reason", "x", "--yes"), ("trail", "hold", "list"),
     ("trail", "hold", "add", "x", "--call", "x", "--reason", "x"), ("trail", "hold", "release", "x", "--reason", "x"),
@@ -50,7 +58,8 @@ def leaves(command: Any, *path: str) -> list[tuple[str, ...]]:
     """Return every command at or below one, by its whole name."""
     if not hasattr(command, "commands"):
         return [path]
-    return [leaf for name, below in command.commands.items() for leaf in leaves(below, *path, name)]
+    own = [path] if command.invoke_without_command else []
+    return own + [leaf for name, below in command.commands.items() for leaf in leaves(below, *path, name)]
 
 
 def test_every_command_is_known_to_these_tests() -> None:

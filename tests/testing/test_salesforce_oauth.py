@@ -8,7 +8,7 @@ import requests
 from joserfc.jwk import RSAKey
 
 from broker.testing.salesforce import SalesforceService
-from broker.testing.salesforce.oauth import TokenMint
+from broker.testing.salesforce.tokens import TokenMint
 
 Sign = Callable[..., str]
 PostToken = Callable[..., requests.Response]
@@ -24,6 +24,11 @@ def userinfo(service: SalesforceService, token: str) -> requests.Response:
     """Ask who a token belongs to."""
     url = f"{service.url}/services/oauth2/userinfo"
     return requests.get(url, headers={"Authorization": f"Bearer {token}"}, verify=str(service.ca_file), timeout=10)
+
+
+def credentials(service: SalesforceService) -> dict[str, str]:
+    """Return how the app proves itself in a form."""
+    return {"client_id": service.consumer_key, "client_secret": service.app.consumer_secret}
 
 
 @pytest.fixture
@@ -146,8 +151,8 @@ def test_what_is_no_assertion_is_refused(service: SalesforceService, post_token:
 
 
 def test_another_grant_type_is_refused(service: SalesforceService, sign: Sign, post_token: PostToken) -> None:
-    """This app is registered for the JWT bearer flow alone."""
-    response = post_token(service, sign(service), grant_type="client_credentials")
+    """A flow that the service does not offer is named as such."""
+    response = post_token(service, sign(service), grant_type="password")
 
     assert response.json() == {"error": "unsupported_grant_type", "error_description": "grant type not supported"}
 
@@ -168,15 +173,24 @@ def test_userinfo_answers_a_dead_token_with_403_and_plain_text(service: Salesfor
 
 def test_introspection_tells_when_a_token_ends(service: SalesforceService, token: str) -> None:
     """It is the only way to learn the session timeout that the token answer keeps quiet about."""
-    answer = post(service, "introspect", token=token, client_id=service.consumer_key).json()
+    answer = post(service, "introspect", token=token, **credentials(service)).json()
 
     assert answer["active"] is True
     assert answer["exp"] - answer["iat"] == 7200
 
 
+def test_introspection_tells_nothing_to_a_client_that_does_not_prove_itself(
+    service: SalesforceService, token: str
+) -> None:
+    """RFC 7662 §2.1: the endpoint demands the app's secret."""
+    response = post(service, "introspect", token=token, client_id=service.consumer_key, client_secret="guess")
+
+    assert response.json() == {"error": "invalid_client", "error_description": "invalid client credentials"}
+
+
 def test_introspection_says_of_an_unknown_token_only_that_it_is_not_active(service: SalesforceService) -> None:
     """RFC 7662 §2.2: nothing else is disclosed."""
-    answer = post(service, "introspect", token="00Dnobody", client_id=service.consumer_key).json()
+    answer = post(service, "introspect", token="00Dnobody", **credentials(service)).json()
 
     assert answer == {"active": False}
 

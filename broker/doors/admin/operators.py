@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.audit import Record
+from broker.control import Approvals, Cut, KillSwitch
 from broker.documents import Connection, Documents
 from broker.doors.entrance import RefusedAuthentications
 from broker.egress import Egress, Session
@@ -26,13 +27,18 @@ from broker.errors import (
 from broker.evidence.heads import Heads
 from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
-from broker.pipeline import Recorder, harmless, service_of
-from broker.vault import Opened, SigningKeys, Vault
+from broker.pipeline import Consents, Recorder, Usages, harmless, service_of
+from broker.vault import AccessKeys, Opened, Rekeying, SigningKeys, Vault
 
 _LARGEST_BODY = 1 << 20
 
-Needed = Literal["admin", "auditor", "any"]
-_MAY = {"admin": ("admin",), "auditor": ("admin", "auditor"), "any": ("admin", "approver", "auditor")}
+Needed = Literal["admin", "auditor", "approver", "any"]
+_MAY = {
+    "admin": ("admin",),
+    "auditor": ("admin", "auditor"),
+    "approver": ("admin", "approver"),
+    "any": ("admin", "approver", "auditor"),
+}
 Handler = Callable[["Operators", Request, Record], Awaitable[Response]]
 """Answers one request of the operator who is named as the actor."""
 
@@ -67,6 +73,12 @@ class Operators:
         status: Callable[[], Mapping[str, Any]],
         indexer: Indexer,
         history: DocumentHistory,
+        usages: Usages,
+        switch: KillSwitch,
+        cut: Cut,
+        approvals: Approvals,
+        access_keys: AccessKeys,
+        consents: Consents,
     ) -> None:
         self.documents = documents
         self.recorder = recorder
@@ -77,9 +89,19 @@ class Operators:
         self.status = status
         self.indexer = indexer
         self.history = history
+        self.usages = usages
+        self.switch = switch
+        self.cut = cut
+        """Ends what is open for agents that are barred."""
+        self.approvals = approvals
+        self.access_keys = access_keys
+        self.consents = consents
         self.fetched: dict[str, bytes] = {}
         self.pruning = asyncio.Lock()
         """Held while something is pruned, and while an export takes its place before the next thing that is."""
+        self.rekeying: Rekeying | None = None
+        """The rotation of the vault's key that is under way."""
+        self.rotating = asyncio.Lock()
         self._refused = refused
 
     async def admit(self, uid: int, needed: Needed) -> Record:
@@ -111,12 +133,17 @@ class Operators:
         return found
 
     @contextlib.asynccontextmanager
-    async def calling(self, connection: Connection, kind: str, actor: Record) -> AsyncIterator[OperatorCall]:
-        """Open a connector's credential for an operator's own call; that it was used is recorded, however it ends."""
+    async def calling(
+        self, connection: Connection, kind: str, actor: Record, grant: str | None = None
+    ) -> AsyncIterator[OperatorCall]:
+        """Open a connector's credential for an operator's own call; that it was used is recorded, however it ends.
+
+        Without a `grant`, it is the one of the organisation's that has the fewest scopes.
+        """
         service = service_of(connection, self.egress)
         code: str | None = InternalError.code
-        with self.vault.open(service) as credential:
-            session = Session(service.client, service.url, credential, connection.connector.expired)
+        with self.vault.open_for_operator(service, grant) as credential:
+            session = Session(service.client, service.url, credential, self.usages.noting(connection))
             call = OperatorCall(session, {}, credential)
             try:
                 yield call

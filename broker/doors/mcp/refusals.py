@@ -1,5 +1,6 @@
 """Refusals in MCP's words: which are protocol errors, which are results that an agent can act on."""
 
+
 import mcp_types as types
 from mcp.shared.exceptions import MCPError
 
@@ -15,7 +16,7 @@ NOT_ADMITTED = -32001  # JSON-RPC 2.0 §5.1 leaves -32000 to -32099 to servers
 def as_error(refusal: Refusal) -> MCPError:
     """Return the protocol error for a refusal that is one."""
     code = types.INVALID_PARAMS if isinstance(refusal, UnknownTool) else NOT_ADMITTED
-    return MCPError(code, refusal.message, data=_facts(refusal))
+    return MCPError(code, refusal.message, data=facts(refusal))
 
 
 def as_result(refusal: Refusal) -> types.CallToolResult:
@@ -29,12 +30,19 @@ def as_result(refusal: Refusal) -> types.CallToolResult:
     return types.CallToolResult(
         content=[types.TextContent(type="text", text=text)],
         is_error=True,
-        _meta={META + name: value for name, value in _facts(refusal).items()},
+        _meta={META + name: value for name, value in facts(refusal).items()},
     )
 
 
-def _facts(refusal: Refusal) -> dict[str, str]:
-    facts = {"code": refusal.code}
+def facts(refusal: Refusal) -> dict[str, str | int]:
+    """Return what programs are told of a refusal, besides its words."""
+    said: dict[str, str | int] = {"code": refusal.code}
+    if "retry_after" in refusal.facts:  # seconds
+        said["retry_after"] = int(refusal.facts["retry_after"])
     if refusal.call_id is not None:
-        facts["call_id"] = refusal.call_id
-    return facts
+        said["call_id"] = refusal.call_id
+    if "approval" in refusal.facts:
+        said["approval"] = refusal.facts["approval"]
+    if "consent_url" in refusal.facts:
+        said["consent_url"] = refusal.facts["consent_url"]
+    return said

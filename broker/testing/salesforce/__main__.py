@@ -36,6 +36,7 @@ def main() -> None:
             "audience": service.audience,
             "ca_file": str(service.ca_file.resolve()),
             "consumer_key": service.consumer_key,
+            "consumer_secret": service.app.consumer_secret,
             "username": service.username,
             "private_key_file": str(service.private_key_file.resolve()),
         }

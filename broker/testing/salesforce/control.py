@@ -5,10 +5,13 @@ POST {"action": "add_fault", "fault": {"kind": "drop", "path": "/query"}}
 POST {"action": "clear_faults"}
 POST {"action": "expire_tokens"}
 POST {"action": "revoke_tokens"}
+POST {"action": "set_up_app", "callback_urls": [...], "rotates_refresh_tokens": true, "preauthorized": [...]}
+POST {"action": "sign_in", "username": "jane@example.com"}
 """
 
-from msgspec import DecodeError, Struct
+from msgspec import UNSET, DecodeError, Struct, UnsetType
 from msgspec.json import decode
+from msgspec.structs import asdict
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -38,6 +41,26 @@ class RevokeTokens(Struct, frozen=True, forbid_unknown_fields=True, tag_field="a
     """Forget every session."""
 
 
+class SetUpApp(Struct, frozen=True, forbid_unknown_fields=True, tag_field="action", tag="set_up_app"):
+    """Change the registered app's settings; what is left out stays."""
+
+    callback_urls: set[str] | UnsetType = UNSET
+    preauthorized: set[str] | UnsetType = UNSET
+    run_as: str | UnsetType | None = UNSET
+    requires_pkce: bool | UnsetType = UNSET
+    requires_secret: bool | UnsetType = UNSET
+    rotates_refresh_tokens: bool | UnsetType = UNSET
+
+
+class SignIn(Struct, frozen=True, forbid_unknown_fields=True, tag_field="action", tag="sign_in"):
+    """Let the browser be this user's; null signs out."""
+
+    username: str | None
+
+
+_Action = AddFault | ClearFaults | ExpireTokens | RevokeTokens | SetUpApp | SignIn
+
+
 class Control:
     """Carries out what a test asks for, and shows what it wants to count."""
 
@@ -58,7 +81,7 @@ class Control:
 
     async def _act(self, request: Request) -> Response:
         try:
-            action = decode(await request.body(), type=AddFault | ClearFaults | ExpireTokens | RevokeTokens)
+            action = decode(await request.body(), type=_Action)
         except DecodeError as error:
             return JSONResponse({"error": str(error)}, 400)
         match action:
@@ -67,7 +90,13 @@ class Control:
             case ClearFaults():
                 self._faults.clear()
             case ExpireTokens():
-                self._authorization.expire_tokens()
+                self._authorization.sessions.expire()
             case RevokeTokens():
-                self._authorization.revoke_tokens()
+                self._authorization.sessions.forget()
+            case SetUpApp():
+                for name, value in asdict(action).items():
+                    if value is not UNSET:
+                        setattr(self._authorization.app, name, value)
+            case SignIn(username=username):
+                self._authorization.consent.signed_in = username
         return Response(status_code=204)

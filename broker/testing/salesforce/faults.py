@@ -101,6 +101,21 @@ class Drop(Fault, frozen=True, kw_only=True):
             pass
 
 
+class Lose(Fault, frozen=True, kw_only=True):
+    """The request is carried out, and the connection is cut before a byte of the answer."""
+
+    async def play(self, app: ASGIApp, scope: Scope, receive: Receive, _send: Send) -> None:
+        """Let it be carried out, then cut the connection."""
+
+        async def discard(_: Message) -> None:
+            pass
+
+        await app(scope, receive, discard)
+        scope["state"]["transport"].abort()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+
 class Flood(Fault, frozen=True, kw_only=True):
     """Status 200 and blanks before the JSON: `size` bytes of them, or for as long as the client listens."""
 
@@ -173,7 +188,7 @@ class Gzip(Fault, frozen=True, kw_only=True):
         await app(scope, receive, compress)
 
 
-AnyFault = Answer | Malformed | Delay | Drop | Flood | Redirect | Echo | Gzip
+AnyFault = Answer | Malformed | Delay | Drop | Lose | Flood | Redirect | Echo | Gzip
 
 
 class Faults:

@@ -18,9 +18,12 @@ from broker.testing.certificates import CertificateAuthority, write_private
 from broker.testing.salesforce.control import Control
 from broker.testing.salesforce.data import seeded_org
 from broker.testing.salesforce.errors import ServiceError
+from broker.testing.salesforce.external_app import ExternalApp
 from broker.testing.salesforce.faults import Faults
-from broker.testing.salesforce.oauth import AuthorizationServer, TokenMint
-from broker.testing.salesforce.rest import DataApi, refuse
+from broker.testing.salesforce.oauth import AuthorizationServer
+from broker.testing.salesforce.resource import refuse
+from broker.testing.salesforce.rest import DataApi
+from broker.testing.salesforce.tokens import TokenMint
 from broker.testing.salesforce.traffic import SeenRequest, Traffic
 from broker.testing.server import LoopbackServer, bind
 
@@ -35,9 +38,11 @@ class SalesforceService:
     """A seeded org that is served for the length of a `with` block.
 
     `directory` receives what a client needs: the CA's certificate and the registered app's private key, both PEM.
-    Every token it issues is in `tokens_issued` and has `canary` in it. A `page_size` below 200 is smaller than any
-    that Salesforce would use, so that few records make several pages. The counters include requests that a fault
-    or a check kept from the org.
+    Every token it issues is in `tokens_issued` or `refresh_tokens_issued` and has `canary` in it; `app` is the
+    registered app, whose settings a test may change; `data` knows the day's
+    allowance and the bulk jobs. A `page_size` below 200 is smaller than any that Salesforce
+    would use, so that few records make several pages. The counters include requests that a fault or a check kept from
+    the org.
     """
 
     def __init__(
@@ -55,29 +60,26 @@ class SalesforceService:
         self.ca_file = authority.certificate_file
         self.private_key_file = directory / "consumer-key.pem"
         write_private(self.private_key_file, app_key.as_pem(private=True))
-        self.consumer_key = CONSUMER_KEY
+        self.app = ExternalApp(CONSUMER_KEY, app_key)
+        self.consumer_key = self.app.consumer_key
         self.username = USERNAME
         self.org = seeded_org()
 
         listener = bind(port)
         self.url = f"https://localhost:{listener.getsockname()[1]}"
         self._authorization = AuthorizationServer(
-            self.url,
-            app_key,
-            self._mint,
-            consumer_key=self.consumer_key,
-            username=self.username,
-            session_seconds=session_seconds,
+            self.url, self.app, self._mint, username=self.username, session_seconds=session_seconds
         )
+        self.data = DataApi(self.org, self._authorization, page_size)
         api = Starlette(
-            routes=[*self._authorization.routes(), *DataApi(self.org, self._authorization, page_size).routes()],
+            routes=[*self._authorization.routes(), *self.data.routes()],
             exception_handlers={ServiceError: refuse, HTTPException: refuse},
         )
         self.faults = Faults(api)
         self._traffic = Traffic(self.faults)
         control = Control(self._traffic, self.faults, self._authorization)
-        app = Starlette(routes=[*control.routes(), Mount("/", app=self._traffic)])
-        self._server = LoopbackServer(app, authority.issue("server"), listener)
+        routed = Starlette(routes=[*control.routes(), Mount("/", app=self._traffic)])
+        self._server = LoopbackServer(routed, authority.issue("server"), listener)
         self._running = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -103,6 +105,16 @@ class SalesforceService:
         return tuple(self._mint.minted)
 
     @property
+    def refresh_tokens_issued(self) -> tuple[str, ...]:
+        """Every refresh token so far, oldest first."""
+        return tuple(self._mint.renewing)
+
+    @property
+    def codes_issued(self) -> tuple[str, ...]:
+        """Every authorization code so far, oldest first."""
+        return tuple(self._mint.codes)
+
+    @property
     def requests(self) -> tuple[SeenRequest, ...]:
         """Every request so far, oldest first, without headers and bodies."""
         return tuple(self._traffic.requests)
@@ -122,10 +134,14 @@ class SalesforceService:
         """How many of those would have changed something: POST, PUT, PATCH and DELETE, with whatever outcome."""
         return self._traffic.writes
 
+    def sign_in(self, username: str | None) -> None:
+        """Let the browser that comes to the authorization endpoint be this user's; None signs out."""
+        self._authorization.consent.signed_in = username
+
     def expire_tokens(self) -> None:
-        """End every session by its timeout, now."""
-        self._authorization.expire_tokens()
+        """End every session by its timeout, now; refresh tokens live on."""
+        self._authorization.sessions.expire()
 
     def revoke_tokens(self) -> None:
-        """Forget every session, now."""
-        self._authorization.revoke_tokens()
+        """Forget every session and every refresh token, now."""
+        self._authorization.sessions.forget()

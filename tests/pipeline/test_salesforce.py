@@ -318,6 +318,39 @@ def test_update_is_refused_by_policy(at: At, service: SalesforceService, rules: 
     at(case)
 
 
+def test_every_tool_answers_what_it_declares(at: At, service: SalesforceService, rules: list[dict[str, Any]]) -> None:
+    """Issue 5: structured content matches the declared output schema; the desk checks each answer."""
+    rules += [{"resource": "salesforce.*", "actions": ["*"]}]
+    account = service.org.records(ACCOUNT)[10]["Id"]
+    invoices = {"field": "Number__c", "value": "ALL-1", "values": {"Name": "INV-8", "Status__c": "Sent"}}
+    words = {"text": "acme", "resources": ["accounts", "contacts"], "fields": ["Name", "Email"]}
+    arguments: dict[str, list[dict[str, Any]]] = {
+        "accounts_read": [{"id": account}],
+        "accounts_search": [{}, {"limit": 0, "count": True}, {"limit": 2000}],
+        "accounts_describe": [{}],
+        "accounts_related": [{"id": account, "relationship": "Contacts", "fields": ["Id", "Email"]}],
+        "accounts_export": [{}],
+        "accounts_create": [{"values": {"Name": "All"}}],
+        "accounts_update": [{"id": account, "values": {"Phone": "42"}}] * 2,
+        "invoices_upsert": [invoices, invoices],
+        "search_find": [words],
+        "query_run": [{"soql": "SELECT COUNT() FROM Case"}, {"soql": "SELECT Account.Name, Birthdate FROM Contact"}],
+        "composite_write": [
+            {"operations": [{"operation": "create", "resource": "accounts", "values": {"Name": "x"}}]},
+            {"operations": [{"operation": "delete", "resource": "accounts", "id": account}], "all_or_none": False},
+        ],
+    }
+
+    async def case(desk: Desk) -> None:
+        answers = [await desk.call(tool, one) for tool, several in arguments.items() for one in several]
+        made = next(answer["id"] for answer in answers if answer.get("created") and "changed" not in answer)
+        answers.append(await desk.call("accounts_delete", {"id": made}))
+
+        assert all(answers)
+
+    at(case)
+
+
 # --- Writes that are repeated ----------------------------------------------------------------------------------------
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "Tool",
     "ToolCall",
     "Touch",
+    "Touches",
     "Usage",
     "errors",
 ]

@@ -198,6 +198,26 @@ def test_a_rule_that_filters_by_what_cannot_be_filtered_is_refused_at_load(at: A
     assert refused.value.code == "documents_invalid"
 
 
+def test_what_is_masked_is_not_found_out_by_searching_for_it(at: At, rules: list[dict[str, Any]]) -> None:
+    """Whether a condition holds tells what a field is, record by record; so does an order."""
+    rules += [permit("contacts", "search", "export", mask=["Email"], redact=["Phone"])]
+    starts = {"field": "Email", "operator": "starts_with", "value": "person1"}
+
+    async def case(desk: Desk) -> None:
+        found = await desk.call("contacts_search", {"fields": ["Email", "LastName"], "limit": 3})
+        assert all(record["Email"] is None or "*" in record["Email"] for record in found["records"])
+        for arguments in (
+            {"filters": [starts]},
+            {"filters": [{"none_of": [starts]}]},
+            {"order_by": [{"field": "Phone"}]},
+        ):
+            refusal = await desk.refused("contacts_search", {"fields": ["LastName"], "limit": 1, **arguments})
+            assert (refusal.code, "field" in refusal.message) == ("access_denied", True)
+        assert (await desk.refused("contacts_export", {"filters": [starts]})).code == "access_denied"
+
+    at(case)
+
+
 # --- What a call touches ---------------------------------------------------------------------------------------------
 
 QUERY = "SELECT Name, (SELECT Email FROM Contacts) FROM Account WHERE Rating = 'Hot'"

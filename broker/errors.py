@@ -168,6 +168,18 @@ class ApprovalNeeded(Refusal):
     code = "approval_needed"
 
 
+class ApprovalRefused(Refusal):
+    """An operator has refused this call; do not repeat it as it is."""
+
+    code = "approval_refused"
+
+
+class TooManyApprovals(Refusal):
+    """Too many calls of this agent wait for an operator's approval; wait until some are decided."""
+
+    code = "too_many_approvals"
+
+
 class InvalidArguments(Refusal):
     """The arguments do not match the tool's input schema."""
 

@@ -17,9 +17,10 @@ from broker.app.mutual import MutualProtocol, ask_for_certificates
 from broker.app.parts import Parts
 from broker.app.proxy import bind_proxy
 from broker.app.status import status
+from broker.control import Barred
 from broker.documents import Snapshot
 from broker.doors.admin import Operators, operators_app
-from broker.doors.mcp import AgentsSocket, Barred, OpenStreams, Sessions, SseDoor, agents_app, everyone
+from broker.doors.mcp import AgentsSocket, OpenStreams, Sessions, SseDoor, agents_app, everyone
 from broker.errors import ListenerRefused
 
 _CLOSING_SECONDS = 2.0
@@ -33,6 +34,7 @@ class Doors:
     """Everything that listens. Bound when made; raises `ListenerRefused`, and then nothing is bound."""
 
     def __init__(self, parts: Parts) -> None:
+        self._parts = parts
         documents = parts.documents.current
         document, listen = documents.broker, documents.broker.listen
         self.agents_path = documents.base / listen.agents_socket
@@ -82,6 +84,9 @@ class Doors:
             parts.indexer,
             parts.history,
             parts.pipeline.usages,
+            parts.switch,
+            self._cut_barred,
+            parts.approvals,
         )
         mutual = MutualProtocol if listen.client_certificates else None
         self._servers = [
@@ -111,6 +116,14 @@ class Doors:
         self._requests.cut(barred)
         self._agents.cut(barred)
         await self._sessions.cut(barred)
+
+    async def cut_barred(self) -> None:
+        """End what is open for agents that may no longer call, and what people have approved for them."""
+        await self._cut_barred(self._parts.switch.bars)
+
+    async def _cut_barred(self, barred: Barred) -> None:
+        await self.cut(barred)
+        await self._parts.approvals.look(self._parts.documents.current, barred)
 
     def close(self) -> None:
         """Listen no more, and take the sockets away."""

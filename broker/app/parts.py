@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from broker.app.options import Options
 from broker.budget import CallLimits, CallSlots
+from broker.control import Approvals, KillSwitch, Webhooks
 from broker.documents import Documents, Snapshot
 from broker.doors.entrance import Entrance, RefusedAuthentications
 from broker.doors.mcp import McpServer
@@ -51,7 +52,13 @@ class Parts:
         self.heads = Heads(store, signing, recorder, sinks, broker.trail.checkpoint_seconds)
         caps = broker.caps
         self.slots = CallSlots(caps.calls_at_once, caps.calls_at_once_per_agent)
-        self.pipeline = Pipeline(documents, recorder, self.slots, CallLimits(store), vault, self.egress)
+        self.switch = KillSwitch(documents, store, recorder.owe)
+        self.webhooks = Webhooks(documents, store, self.egress, signing)
+        self.approvals = Approvals(store, recorder.digest, vault, self.webhooks.announce, recorder.owe)
+        limits = CallLimits(store)
+        self.pipeline = Pipeline(
+            documents, self.switch, self.approvals, recorder, self.slots, limits, vault, self.egress
+        )
         self.refused = RefusedAuthentications(recorder.note)
         self.indexer = Indexer(store)
         identifier = Identifier(
@@ -60,7 +67,7 @@ class Parts:
             lambda: documents.current.registry,
             lambda: documents.current.trust_domains,
         )
-        self.entrance = Entrance(documents, identifier, self.refused, development=options.development)
+        self.entrance = Entrance(documents, self.switch, identifier, self.refused, development=options.development)
         self.server = McpServer(documents, self.pipeline)
 
     @classmethod
@@ -82,6 +89,9 @@ class Parts:
         stack.push_async_callback(parts.egress.close)
         stack.push_async_callback(parts.bundles.close)
         await parts.heads.check()
+        await parts.switch.start()
+        await parts.approvals.start()
+        await parts.approvals.look(snapshot, parts.switch.bars)
         parts.unfinished = await recorder.recover()
         parts.trust_snapshot(snapshot)
         return parts

@@ -42,6 +42,8 @@ def status(parts: Parts) -> Mapping[str, Any]:
         },
         "search_index": parts.indexer.lag(),
         "agents": len(documents.registry.agents),
+        "approvals_waiting": parts.approvals.waiting,
+        "suspensions": sum(1 for _ in parts.switch.in_force),
         "tools": sum(1 for _ in documents.catalog),
         "tools_built": sum(tool.tool.run is not None for tool in documents.catalog),
         "connectors": sorted(documents.connections),

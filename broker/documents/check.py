@@ -4,6 +4,7 @@ from pathlib import Path
 
 from broker.connector.installed import find_connector
 from broker.documents.agents import Operators, check_operators, check_registry
+from broker.documents.announcing import check_announcing
 from broker.documents.certificates import check_certificates
 from broker.documents.connections import check_connections
 from broker.documents.files import SetFiles, set_digest
@@ -39,6 +40,7 @@ def load(
     broker = _broker(findings, directory)
     check_listeners(findings)
     sinks = check_sinks(findings, broker, directory)
+    announcing = check_announcing(findings, broker)
 
     # 2. Who calls, and who is asked: trust domains, operators, agents.
     domains, sources = check_trust(findings)
@@ -65,6 +67,7 @@ def load(
         broker=broker.spec,
         broker_name=broker.name,
         sinks=sinks,
+        announcing=announcing,
         trust_domains=domains,
         trust_sources=sources,
         registry=registry,

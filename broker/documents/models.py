@@ -191,6 +191,30 @@ class TrailPart(_Part):
     )
 
 
+class ApprovalsPart(_Part):
+    """Where people decide what needs their approval, and how those are reached who tell them."""
+
+    url: (
+        Annotated[
+            str,
+            Field(
+                pattern=r"^https?://[^\s/@{}]+/[^\s{}]*\{id\}[^\s{}]*$", examples=["https://chat.example.com/aam/{id}"]
+            ),
+        ]
+        | None
+    ) = Field(
+        default=None, description="Where a person finds a request, with {id} for its id: a page or a channel of yours."
+    )
+    private_ranges: list[str] = Field(
+        default_factory=list,
+        description="Private address ranges that a policy's webhook may resolve to, as 10.0.0.0/8.",
+    )
+    certificate_authority: FileName | None = Field(
+        default=None,
+        description="A PEM file with the authority of webhooks' certificates, if that is not a public one.",
+    )
+
+
 class BrokerDocument(_Part):
     """`spec` of the one `Broker` document."""
 
@@ -208,6 +232,7 @@ class BrokerDocument(_Part):
     operators: Annotated[list[Operator], Field(min_length=1)]
     trail: TrailPart = Field(default_factory=TrailPart)
     caps: CapsPart = Field(default_factory=CapsPart)
+    approvals: ApprovalsPart = Field(default_factory=ApprovalsPart)
 
 
 class Metadata(_Part):

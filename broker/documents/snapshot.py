@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from broker.catalog import Catalog, CatalogTool
 from broker.connector import Connector, ConnectorDocument
@@ -76,6 +77,18 @@ class SinkSource:
     private: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Announcing:
+    """How webhooks are reached: which private ranges, and the authority of their certificates if not a public one."""
+
+    private: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+    authority: str | None = None
+
+    def reach(self, url: str) -> Reach:
+        """Return what a webhook may reach: its own host."""
+        return Reach(frozenset({urlsplit(url).netloc.lower()}), self.private)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """One checked set of documents. `digest` covers every file that it was read from; `digests` has each one's."""
@@ -92,6 +105,7 @@ class Snapshot:
     broker: BrokerDocument
     broker_name: str
     sinks: tuple[SinkSource, ...]
+    announcing: Announcing
     trust_domains: Mapping[str, TrustDomain]
     trust_sources: Mapping[str, TrustSource]
     registry: Registry

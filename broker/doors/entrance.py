@@ -1,12 +1,12 @@
 """What every door for agents does first: who is this, and may it come in? And what becomes of those who may not."""
 
 import asyncio
-import datetime
 import ipaddress
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from broker.control import KillSwitch
 from broker.documents import Documents
 from broker.errors import (
     AgentBarred,
@@ -39,9 +39,16 @@ class Entrance:
     """Identifies callers and bars those whose agent may not call; keeps the refused on record without being flooded."""
 
     def __init__(
-        self, documents: Documents, identifier: Identifier, refused: "RefusedAuthentications", *, development: bool
+        self,
+        documents: Documents,
+        switch: KillSwitch,
+        identifier: Identifier,
+        refused: "RefusedAuthentications",
+        *,
+        development: bool,
     ) -> None:
         self._documents = documents
+        self._switch = switch
         self._identifier = identifier
         self._refused = refused
         self._development = development
@@ -57,7 +64,7 @@ class Entrance:
             if owner is not None and owner != identity.spiffe_id:
                 raise SessionOfAnother
             self._check_mode(identity, proof)
-            self._documents.current.registry.active(identity, datetime.datetime.now(datetime.UTC))
+            self._switch.active(identity)
         except (Unauthenticated, AgentBarred) as refusal:
             await self._refused.count(transport, source, refusal, identity)
             raise

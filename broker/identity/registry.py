@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from broker.errors import AgentExpired, AgentRetired, AgentSuspended, AgentUnregistered
 from broker.identity.endpoint import Endpoint
-from broker.identity.workload import SpiffeId, WorkloadIdentity
+from broker.identity.workload import SpiffeId
 
 Selector = Annotated[
     str,
@@ -147,10 +147,6 @@ class Registry:
 
     def __init__(self, agents: Iterable[Agent]) -> None:
         self.agents: Mapping[str, Agent] = MappingProxyType({agent.workload: agent for agent in agents})
-
-    def active(self, identity: WorkloadIdentity, now: datetime.datetime) -> Agent:
-        """Return the agent that the identity is, if it may call now; raise `AgentBarred` otherwise."""
-        return self.standing(identity.spiffe_id, now)
 
     def standing(self, workload: str, now: datetime.datetime) -> Agent:
         """Return the agent of a workload, if there is one and it may call now; raise `AgentBarred` otherwise."""

@@ -7,6 +7,7 @@ from typing import Any
 from broker.budget import CallLimits, CallSlots
 from broker.catalog import CatalogTool
 from broker.connector import ToolCall
+from broker.control import Approvals, KillSwitch
 from broker.documents import Documents, Snapshot
 from broker.egress import Egress, Session
 from broker.errors import (
@@ -38,6 +39,8 @@ class Pipeline:
     def __init__(
         self,
         documents: Documents,
+        switch: KillSwitch,
+        approvals: Approvals,
         recorder: Recorder,
         slots: CallSlots,
         limits: CallLimits,
@@ -45,6 +48,8 @@ class Pipeline:
         egress: Egress,
     ) -> None:
         self._documents = documents
+        self._switch = switch
+        self._approvals = approvals
         self._recorder = recorder
         self._slots = slots
         self._limits = limits
@@ -63,7 +68,7 @@ class Pipeline:
         documents = self._documents.current
         async with Story(self._recorder, request, documents) as story:
             # 1. Who: the door verified the proof; whether the agent may call at all is read again, now.
-            agent = story.by(documents.registry.active(request.identity, _now()))
+            agent = story.by(self._switch.active(request.identity))
             self._recorder.check()
             if self.draining:
                 raise Draining
@@ -84,12 +89,15 @@ class Pipeline:
             _check_size(story, request.arguments, documents)
             tool.check(request.arguments)
 
-            # 5. Decide: a pure function of the policies and the request, with everything that the call touches.
+            # 5. Decide: a pure function of the policies and all that is touched; then the person, if one must be asked.
             decided = decide(policies, replace(access, arguments=request.arguments), tool)
             decision = story.decided(decided.decision)
-            decided.enforce()
-            if tool.tool.run is None:
+            if decision.effect != "deny" and tool.tool.run is None:
                 raise ActionNotBuilt(f"{tool.resource} {tool.action} is permitted, but not built yet.")
+            if decision.effect == "needs_approval":
+                asked = self._approvals.ask(decision, decided.request, tool.name, story.call_id, documents)
+                decided = replace(decided, decision=story.asked(asked))
+            decided.enforce()
 
             # 6. Hold what is limited, and record: from here on the call is on disk, whatever becomes of it.
             with self._slots.hold(agent.workload), self._limits.running(agent.workload, decision.limits):
@@ -99,7 +107,7 @@ class Pipeline:
                 result = await self._attempt(documents, tool, request, decided, story, emit)
 
                 # 8. Release what may leave, to an agent that still may call.
-                self._documents.current.registry.active(request.identity, _now())
+                self._switch.active(request.identity)
                 story.released(result)
         return Answer(story.call_id, story.text)
 

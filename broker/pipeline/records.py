@@ -7,6 +7,7 @@ from typing import Any
 from broker.audit import Record, canonical, new_id, timestamp
 from broker.catalog import CatalogTool
 from broker.connector import Scope
+from broker.control import Asked
 from broker.identity import Agent, OnBehalfOf, WorkloadIdentity
 from broker.pipeline.request import Origin
 from broker.policy import UNNARROWED, Decision, Rule
@@ -81,7 +82,7 @@ def action_of(
     return action
 
 
-def decided(call_id: str, decision: Decision, scope_digest: str | None = None) -> Record:
+def decided(call_id: str, decision: Decision, scope_digest: str | None = None, asked: Asked | None = None) -> Record:
     """Say what was decided, by which rules of which policies, and what the call is bound by.
 
     `scope_digest` is a keyed digest of what the call is narrowed to, whose values may be personal.
@@ -99,6 +100,8 @@ def decided(call_id: str, decision: Decision, scope_digest: str | None = None) -
         policy["failed"] = [{**_rule(one.rule), "why": short(one.why)} for one in failed]
     if decision.effect != "deny":
         policy |= _bounds(decision, scope_digest)
+    if asked is not None:
+        policy["asked"] = asked.record()
     return {"id": new_id(), "time": timestamp(), "kind": "decided", "call_id": call_id, "policy": policy}
 
 

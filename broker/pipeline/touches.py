@@ -1,11 +1,11 @@
-"""A call that touches other resources than its own: each is decided as a call of its own, and all must be permitted."""
+"""A call that touches other resources than its own: each is decided as a call of its own, and none may be denied."""
 
 from dataclasses import dataclass, replace
 
 from broker.catalog import CatalogTool
 from broker.connector import Scope, Touch
 from broker.errors import AccessDenied
-from broker.policy import AccessRequest, AgentPolicies, Decision
+from broker.policy import AccessRequest, AgentPolicies, Approval, Decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +31,14 @@ class Decided:
 def decide(policies: AgentPolicies, access: AccessRequest, tool: CatalogTool) -> Decided:
     """Decide a call, and everything that the tool says it touches."""
     decision = policies.decide(access)
-    if decision.effect != "permit" or tool.tool.touches is None:
+    if decision.effect == "deny" or tool.tool.touches is None:
         return Decided(decision, access)
     scopes: list[Scope] = []
     for touch in tool.tool.touches(access.arguments):
         resource = f"{tool.connector}.{touch.resource}"
         part = replace(access, resource=resource, action=touch.action, arguments=touch.arguments)
         one = policies.decide(part)
-        if one.effect != "permit":
+        if one.effect == "deny":
             return Decided(one, part)
         if (refusal := _beyond(one, touch, resource)) is not None:
             return Decided(replace(one, effect="deny", reason="no_rule_permits", rules=()), part, refusal=refusal)
@@ -60,6 +60,10 @@ def _beyond(decision: Decision, touch: Touch, resource: str) -> AccessDenied | N
 
 
 def _both(whole: Decision, part: Decision) -> Decision:
+    """Unite the decisions on two parts, neither of which is denied; where one needs an approval, the whole does."""
+    approval = _stricter(whole.approval, part.approval)
+    if approval is not None:
+        whole = replace(whole, effect="needs_approval", reason="approval_required", approval=approval)
     limits = {limit.key: limit for limit in (*whole.limits, *part.limits)}
     return replace(
         whole,
@@ -67,4 +71,16 @@ def _both(whole: Decision, part: Decision) -> Decision:
         policies=tuple(dict.fromkeys((*whole.policies, *part.policies))),
         limits=tuple(limits.values()),
         observed=whole.observed or part.observed,
+    )
+
+
+def _stricter(one: Approval | None, other: Approval | None) -> Approval | None:
+    """Return the approval that satisfies both; where nobody may grant both, nobody may grant it."""
+    if one is None or other is None:
+        return one or other
+    return Approval(
+        by=tuple(role for role in one.by if role in other.by),
+        exclude_owner=one.exclude_owner or other.exclude_owner,
+        expires_minutes=min(one.expires_minutes, other.expires_minutes),
+        webhook=one.webhook or other.webhook,
     )

@@ -14,6 +14,7 @@ from typing import IO, Self, TypeVar
 import sqlite_utils
 
 from broker.errors import AuditUnavailable, StoreInUse, StoreUnusable
+from broker.store.approvals import ApprovalRow, ApprovalStatus, ApprovalTable
 from broker.store.grants import GrantRow, GrantStatus, GrantTable
 from broker.store.history import HistoryTable, SetRow
 from broker.store.holds import Hold, HoldTable
@@ -24,20 +25,25 @@ from broker.store.queue import CommitQueue, Pending
 from broker.store.search import SearchIndex
 from broker.store.settings import SettingTable
 from broker.store.signing import SigningKeyRow, SigningKeyTable
+from broker.store.suspensions import Scope, Suspension, SuspensionTable
 from broker.store.trail import TrailTable
 from broker.store.transaction import Transaction
 
 __all__ = [
+    "ApprovalRow",
+    "ApprovalStatus",
     "CommitQueue",
     "Connection",
     "GrantRow",
     "GrantStatus",
     "Hold",
     "Pending",
+    "Scope",
     "SearchIndex",
     "SetRow",
     "SigningKeyRow",
     "Store",
+    "Suspension",
     "Transaction",
 ]
 
@@ -66,6 +72,8 @@ class Store:
         self.limits = LimitTable()
         self.search = SearchIndex(path)
         self.history = HistoryTable()
+        self.suspensions = SuspensionTable()
+        self.approvals = ApprovalTable()
         self.commits = CommitQueue(
             self._connected, lambda connection: {self.trail.HEAD: self.trail.restore(connection)}, self._check_file
         )

@@ -90,6 +90,46 @@ def history(database: Any) -> None:
 
 
 @MIGRATIONS()
+def suspensions(database: Any) -> None:
+    """Make room for whom operators have cut off."""
+    database["suspensions"].create(
+        {
+            "id": str,
+            "scope": str,
+            "subject": str,
+            "name": str,
+            "workloads": str,
+            "reason": str,
+            "actor": str,
+            "created": str,
+            "lifted": str,
+        },
+        pk="id",
+        not_null={"scope", "subject", "workloads", "reason", "actor", "created"},
+    )
+
+
+@MIGRATIONS()
+def approvals(database: Any) -> None:
+    """Make room for what people are asked to approve."""
+    text = "id, status, workload, agent, owner, tool, resource, action, digest, basis, roles, call_id, created, expires"
+    database["approvals"].create(
+        {
+            **dict.fromkeys(text.split(", "), str),
+            "exclude_owner": int,
+            "minutes": int,
+            "actor": str,
+            "reason": str,
+            "consumed_by": str,
+            "sealed": bytes,
+        },
+        pk="id",
+        not_null={*text.split(", "), "exclude_owner", "minutes"},
+    )
+    database["approvals"].create_index(["created"], index_name="approvals_by_time")
+
+
+@MIGRATIONS()
 def limits(database: Any) -> None:
     """Make room for how many calls each limit of a policy has counted."""
     database["limit_counts"].create(

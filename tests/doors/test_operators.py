@@ -32,6 +32,8 @@ CHANGES: list[tuple[str, str, Any]] = [
     ("PUT", "/v1/connectors/notes/snapshot", {"sha256": "0" * 64}),
     ("POST", "/v1/documents/rollback", {"digest": "0" * 64, "reason": "why"}),
     ("DELETE", "/v1/documents/rollback/1", None),
+    ("POST", "/v1/agents/suspend", {"all": True, "reason": "why"}),
+    ("POST", "/v1/agents/resume", {"all": True, "reason": "why"}),
 ]
 READS = ["/v1/status", "/v1/agents", "/v1/tools?as=analyst", "/v1/grants", "/v1/trail", "/v1/documents/history"]
 

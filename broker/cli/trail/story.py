@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from broker.cli.bounds import bound_words
 from broker.cli.output import counted
 
 Record = dict[str, Any]
@@ -82,6 +83,10 @@ def _decided(decided: Record, rules: Sequence[Mapping[str, Any]]) -> Iterator[Li
         text = texts.get((rule["policy"], rule["sha256"], rule["place"]))
         for line in (text or "(its text was not kept)").splitlines():
             yield "", f"    {line}"
+    for failed in policy.get("failed") or ():
+        yield "not evaluated", f"{failed['policy']} {failed['place']}: {failed['why']}"
+    for words in bound_words(policy):
+        yield "bound", words
 
 
 def _credential(finished: Record) -> Iterator[Line]:

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.doors.admin import (
+    approvals,
     connectors,
     documents,
     evidence,
@@ -24,6 +25,7 @@ from broker.doors.admin import (
     retention,
     search,
     snapshots,
+    suspensions,
     trail,
 )
 from broker.doors.admin.operators import Handler, Needed, Operators
@@ -47,10 +49,16 @@ _STATUS = {
 
 
 def operators_app(operators: Operators) -> ASGIApp:
-    """Return everything that operators reach. Reading needs any role, changing needs admin, revealing not approver."""
+    """Return everything that operators reach.
+
+    Reading needs any role, changing needs admin, revealing not approver, deciding not auditor.
+    """
     reading: dict[str, Handler] = {
         "/v1/status": registry.status,
         "/v1/agents": registry.agents,
+        "/v1/agents/suspensions": suspensions.suspensions,
+        "/v1/approvals": approvals.approvals,
+        "/v1/approvals/{id}": approvals.one,
         "/v1/tools": registry.tools,
         "/v1/grants": grants.grants,
         "/v1/connectors": connectors.connectors,
@@ -74,6 +82,8 @@ def operators_app(operators: Operators) -> ASGIApp:
     }
     revealing: dict[str, Handler] = {"/v1/trail/calls/{call_id}/reveal": payloads.show}
     changing: dict[tuple[str, str], Handler] = {
+        ("POST", "/v1/agents/suspend"): suspensions.suspend,
+        ("POST", "/v1/agents/resume"): suspensions.resume,
         ("POST", "/v1/grants"): grants.add_grant,
         ("POST", "/v1/grants/{name}/test"): grants.test_grant,
         ("DELETE", "/v1/grants/{name}"): grants.revoke_grant,
@@ -89,10 +99,15 @@ def operators_app(operators: Operators) -> ASGIApp:
         ("POST", "/v1/trail/holds/{name}/release"): holds.release,
         ("POST", "/v1/trail/reindex"): search.reindex,
     }
+    deciding: dict[str, Handler] = {
+        "/v1/approvals/{id}/approve": approvals.approve,
+        "/v1/approvals/{id}/refuse": approvals.refuse,
+    }
     app = Starlette(
         routes=[
             *(_route(operators, "GET", path, handler, "any") for path, handler in reading.items()),
             *(_route(operators, "POST", path, handler, "auditor") for path, handler in revealing.items()),
+            *(_route(operators, "POST", path, handler, "approver") for path, handler in deciding.items()),
             _route(operators, "POST", "/v1/trail/bundles", evidence.add_bundle, "any"),
             *(_route(operators, method, path, handler, "admin") for (method, path), handler in changing.items()),
         ],

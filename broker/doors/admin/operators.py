@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.audit import Record
+from broker.control import Approvals, Cut, KillSwitch
 from broker.documents import Connection, Documents
 from broker.doors.entrance import RefusedAuthentications
 from broker.egress import Egress, Session
@@ -31,8 +32,13 @@ from broker.vault import Opened, SigningKeys, Vault
 
 _LARGEST_BODY = 1 << 20
 
-Needed = Literal["admin", "auditor", "any"]
-_MAY = {"admin": ("admin",), "auditor": ("admin", "auditor"), "any": ("admin", "approver", "auditor")}
+Needed = Literal["admin", "auditor", "approver", "any"]
+_MAY = {
+    "admin": ("admin",),
+    "auditor": ("admin", "auditor"),
+    "approver": ("admin", "approver"),
+    "any": ("admin", "approver", "auditor"),
+}
 Handler = Callable[["Operators", Request, Record], Awaitable[Response]]
 """Answers one request of the operator who is named as the actor."""
 
@@ -68,6 +74,9 @@ class Operators:
         indexer: Indexer,
         history: DocumentHistory,
         usages: Usages,
+        switch: KillSwitch,
+        cut: Cut,
+        approvals: Approvals,
     ) -> None:
         self.documents = documents
         self.recorder = recorder
@@ -79,6 +88,10 @@ class Operators:
         self.indexer = indexer
         self.history = history
         self.usages = usages
+        self.switch = switch
+        self.cut = cut
+        """Ends what is open for agents that are barred."""
+        self.approvals = approvals
         self.fetched: dict[str, bytes] = {}
         self.pruning = asyncio.Lock()
         """Held while something is pruned, and while an export takes its place before the next thing that is."""

@@ -4,6 +4,6 @@ from broker.doors.mcp.http import Sessions, agents_app
 from broker.doors.mcp.server import McpServer
 from broker.doors.mcp.socket import AgentsSocket
 from broker.doors.mcp.sse import SseDoor
-from broker.doors.mcp.streams import Barred, OpenStreams, everyone
+from broker.doors.mcp.streams import OpenStreams, everyone
 
-__all__ = ["AgentsSocket", "Barred", "McpServer", "OpenStreams", "Sessions", "SseDoor", "agents_app", "everyone"]
+__all__ = ["AgentsSocket", "McpServer", "OpenStreams", "Sessions", "SseDoor", "agents_app", "everyone"]

@@ -19,11 +19,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from broker.control import Barred
 from broker.doors.entrance import Caller, Entrance
 from broker.doors.mcp.certificates import certified
 from broker.doors.mcp.refusals import NOT_ADMITTED
 from broker.doors.mcp.sse import SseDoor
-from broker.doors.mcp.streams import Barred, OpenStreams
+from broker.doors.mcp.streams import OpenStreams
 from broker.errors import AgentBarred, Cut, ProofMalformed, Refusal, TooManyConnections, Unauthenticated
 from broker.identity import Proof
 from broker.pipeline import Transport
@@ -43,8 +44,9 @@ class Sessions(StreamableHTTPSessionManager):
     async def cut(self, barred: Barred) -> None:
         """End the sessions of barred agents."""
         for session_id, owner in list(self._session_owners.items()):
-            if barred(owner["subject"] or ""):
-                await self._discard_session(session_id, self._server_instances[session_id])
+            transport = self._server_instances.get(session_id)  # who ends another one meanwhile has ended it
+            if transport is not None and barred(owner["subject"] or ""):
+                await self._discard_session(session_id, transport)
 
 
 def agents_app(

@@ -15,7 +15,7 @@ NOT_ADMITTED = -32001  # JSON-RPC 2.0 §5.1 leaves -32000 to -32099 to servers
 def as_error(refusal: Refusal) -> MCPError:
     """Return the protocol error for a refusal that is one."""
     code = types.INVALID_PARAMS if isinstance(refusal, UnknownTool) else NOT_ADMITTED
-    return MCPError(code, refusal.message, data=_facts(refusal))
+    return MCPError(code, refusal.message, data=facts(refusal))
 
 
 def as_result(refusal: Refusal) -> types.CallToolResult:
@@ -29,14 +29,17 @@ def as_result(refusal: Refusal) -> types.CallToolResult:
     return types.CallToolResult(
         content=[types.TextContent(type="text", text=text)],
         is_error=True,
-        _meta={META + name: value for name, value in _facts(refusal).items()},
+        _meta={META + name: value for name, value in facts(refusal).items()},
     )
 
 
-def _facts(refusal: Refusal) -> dict[str, str | int]:
-    facts: dict[str, str | int] = {"code": refusal.code}
+def facts(refusal: Refusal) -> dict[str, str | int]:
+    """Return what programs are told of a refusal, besides its words."""
+    said: dict[str, str | int] = {"code": refusal.code}
     if "retry_after" in refusal.facts:  # seconds
-        facts["retry_after"] = int(refusal.facts["retry_after"])
+        said["retry_after"] = int(refusal.facts["retry_after"])
     if refusal.call_id is not None:
-        facts["call_id"] = refusal.call_id
-    return facts
+        said["call_id"] = refusal.call_id
+    if "approval" in refusal.facts:
+        said["approval"] = refusal.facts["approval"]
+    return said

@@ -23,10 +23,11 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from pydantic import ValidationError
 
+from broker.control import Barred
 from broker.doors.entrance import Entrance
 from broker.doors.mcp.refusals import as_error
 from broker.doors.mcp.server import McpServer
-from broker.doors.mcp.streams import Barred, OpenStreams, Stream
+from broker.doors.mcp.streams import OpenStreams, Stream
 from broker.errors import AgentBarred, TooManyConnections, Unauthenticated
 from broker.identity import Peer, Proof, described, socket_peer
 from broker.identity.bundle import unique_keys

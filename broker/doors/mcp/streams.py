@@ -1,14 +1,12 @@
 """What stays open between messages, and for whom: it ends when the agent is barred, and when the broker stops."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import anyio
 
+from broker.control import Barred
 from broker.errors import TooManyConnections
-
-Barred = Callable[[str], bool]
-"""Tells of a workload whether its agent may no longer call."""
 
 
 def everyone(_workload: str) -> bool:

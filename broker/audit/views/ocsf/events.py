@@ -36,17 +36,19 @@ _TO_THE_TRAIL = {
 }
 _NOT_DONE = frozenset({"refused", "failed"})
 _WRONG = frozenset({"checkpoint_not_shipped", "shipped_head_missing", "trail_rolled_back"})
-_ENTITIES = frozenset({"documents", "snapshot", "rollback", "grant", "token", "agent", "signing_key", "key", "hold"})
+_ENTITIES = frozenset(
+    {"documents", "snapshot", "rollback", "grant", "token", "agent", "agents", "approval", "signing_key", "key", "hold"}
+)
 _CREATE, _READ, _UPDATE, _DELETE = (1, "Create"), (2, "Read"), (3, "Update"), (4, "Delete")
 _TO_ENTITIES = {
     **dict.fromkeys(("added", "created", "made", "issued", "registered"), _CREATE),
-    **dict.fromkeys(("fetched", "tested", "used"), _READ),
+    **dict.fromkeys(("fetched", "tested", "used", "shown", "announced"), _READ),
     **dict.fromkeys(
-        ("loaded", "refused", "changed", "refreshed", "rotated", "rollback", "rolled_back", "failed"), _UPDATE
+        ("loaded", "refused", "changed", "refreshed", "rotated", "rollback", "rolled_back", "failed", "denied"), _UPDATE
     ),
     **dict.fromkeys(("revoked", "removed", "deleted", "released", "lifted"), _DELETE),
-    "approved": (10, "Activate"),
-    **dict.fromkeys(("ended", "retired"), (11, "Deactivate")),
+    **dict.fromkeys(("approved", "granted"), (10, "Activate")),
+    **dict.fromkeys(("ended", "retired", "expired", "withdrawn"), (11, "Deactivate")),
     "suspended": (12, "Suspend"),
     "resumed": (13, "Resume"),
 }

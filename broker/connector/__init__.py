@@ -29,6 +29,7 @@ __all__ = [
     "Tool",
     "ToolCall",
     "Touch",
+    "Touches",
     "Usage",
     "errors",
 ]

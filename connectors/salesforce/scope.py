@@ -101,9 +101,10 @@ def _holds(value: Any, comparison: Comparison) -> bool:
     wanted = comparison.value
     if comparison.operator == "in":
         return isinstance(wanted, list) and value in wanted
-    if isinstance(value, bool) or isinstance(wanted, bool) or isinstance(value, str) or isinstance(wanted, str):
-        same = type(value) is type(wanted) and value == wanted
-        return same if comparison.operator == "=" else False
+    if isinstance(value, str) and isinstance(wanted, str):  # the service compares without case
+        return value == wanted if comparison.operator == "=" else _differs(value, comparison)
+    if isinstance(value, bool) or isinstance(wanted, bool):
+        return type(value) is type(wanted) and value == wanted and comparison.operator == "="
     if not isinstance(value, int | float) or not isinstance(wanted, int | float):
         return False
     orders = {
@@ -115,6 +116,10 @@ def _holds(value: Any, comparison: Comparison) -> bool:
         ">=": value >= wanted,
     }
     return orders[comparison.operator]
+
+
+def _differs(value: str, comparison: Comparison) -> bool:
+    return comparison.operator == "!=" and value != "" and value.casefold() != str(comparison.value).casefold()
 
 
 def _condition(comparison: Comparison, pinned: SnapshotObject, snapshot: Snapshot) -> str:

@@ -80,6 +80,16 @@ def ordered(fields: Mapping[str, SnapshotField], arguments: Mapping[str, Any]) -
     return " ORDER BY " + ", ".join(_ordering(fields, by) for by in order) if order else ""
 
 
+def compared_fields(arguments: Mapping[str, Any]) -> frozenset[str]:
+    """Return every field that a search's conditions and order name."""
+    filters = [
+        one
+        for given in arguments.get("filters", ())
+        for one in (given, *given.get("any_of", ()), *given.get("none_of", ()))
+    ]
+    return frozenset(one["field"] for one in (*filters, *arguments.get("order_by", ())) if "field" in one)
+
+
 def sized(query: str) -> str:
     """Return a query that the service can be asked in a URL."""
     if len(quote(query)) > _LONGEST_QUERY:

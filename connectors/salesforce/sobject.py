@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from broker.connector import Scope, Session, ToolCall, errors
+from broker.connector import Scope, Session, ToolCall, Touch, Touches, errors
 from connectors.salesforce.pages import Place, check_offset, fitting, limit_of, page_of
 from connectors.salesforce.scope import Narrowed, narrow
-from connectors.salesforce.search import compile_soql, ordered, select, sized, where
+from connectors.salesforce.search import compared_fields, compile_soql, ordered, select, sized, where
 from connectors.salesforce.service import count, describe_object, query, read_record
 from connectors.salesforce.snapshot import Settings, Snapshot, SnapshotField, SnapshotObject
 
@@ -101,6 +101,15 @@ class SObject:
         """Raise `InvalidArguments` for a search that cannot be made."""
         check_offset(arguments)
         compile_soql(self.name, self.fields, arguments, limit_of(arguments) + 1)
+
+    def compares(self, action: str) -> Touches:
+        """Return what names the fields that a search compares and orders by: what is masked is not found out so."""
+
+        def touches(arguments: Mapping[str, Any]) -> list[Touch]:
+            compared = compared_fields(arguments)
+            return [Touch(self.resource, action, compared, arguments)] if compared else []
+
+        return touches
 
     def check_fields(self, names: Sequence[str]) -> None:
         """Raise `InvalidArguments` for a field that the object does not have."""

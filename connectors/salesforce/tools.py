@@ -93,6 +93,7 @@ def _object_tools(of: SObject, objects: Mapping[str, SObject]) -> Iterator[Tool]
         reads_only=True,
         run=of.search,
         check=of.check_search,
+        touches=of.compares("search"),
         filterable=by,
         records="records",
     )
@@ -124,6 +125,7 @@ def _listing_tools(of: SObject, objects: Mapping[str, SObject]) -> Iterator[Tool
         reads_only=True,
         run=export.export,
         check=export.check,
+        touches=of.compares("export"),
         filterable=by,
         records="records",
     )

@@ -317,6 +317,34 @@ def test_a_new_record_must_be_shown_to_be_within_the_filter(writable: Any) -> No
     assert refusal(writable, "accounts_create", values={"Name": "x"}) == "access_denied"
 
 
+@pytest.mark.parametrize(
+    ("comparison", "value", "permitted"),
+    [
+        (Comparison("Rating", "!=", "Hot"), "Cold", True),
+        (Comparison("Rating", "!=", "hot"), "Hot", False),
+        (Comparison("Rating", "!=", "Hot"), None, False),
+        (Comparison("AnnualRevenue", "<=", 100), 100, True),
+        (Comparison("AnnualRevenue", "<=", 100), 101, False),
+        (Comparison("AnnualRevenue", "<=", 100), None, False),
+        (Comparison("AnnualRevenue", ">", 100), 100, False),
+    ],
+)
+def test_a_value_is_held_to_the_filter_before_it_is_written(
+    writable: Any,
+    comparison: Comparison,
+    value: Any,
+    permitted: bool,  # noqa: FBT001
+) -> None:
+    """What cannot be told is refused."""
+    writable.scope = Scope(filters=(comparison,))
+    values = {"Name": "x", comparison.field: value}
+
+    if permitted:
+        assert writable.call("accounts_create", values=values)["created"] is True
+    else:
+        assert refusal(writable, "accounts_create", values=values) == "access_denied"
+
+
 def test_a_record_is_not_moved_out_of_the_filter_nor_given_away(writable: Any) -> None:
     """`OwnerId` leads to `Owner.Email`."""
     mine = owned_by(writable, "jane@example.com")

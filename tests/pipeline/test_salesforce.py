@@ -198,6 +198,26 @@ def test_a_rule_that_filters_by_what_cannot_be_filtered_is_refused_at_load(at: A
     assert refused.value.code == "documents_invalid"
 
 
+def test_what_is_masked_is_not_found_out_by_searching_for_it(at: At, rules: list[dict[str, Any]]) -> None:
+    """Whether a condition holds tells what a field is, record by record; so does an order."""
+    rules += [permit("contacts", "search", "export", mask=["Email"], redact=["Phone"])]
+    starts = {"field": "Email", "operator": "starts_with", "value": "person1"}
+
+    async def case(desk: Desk) -> None:
+        found = await desk.call("contacts_search", {"fields": ["Email", "LastName"], "limit": 3})
+        assert all(record["Email"] is None or "*" in record["Email"] for record in found["records"])
+        for arguments in (
+            {"filters": [starts]},
+            {"filters": [{"none_of": [starts]}]},
+            {"order_by": [{"field": "Phone"}]},
+        ):
+            refusal = await desk.refused("contacts_search", {"fields": ["LastName"], "limit": 1, **arguments})
+            assert (refusal.code, "field" in refusal.message) == ("access_denied", True)
+        assert (await desk.refused("contacts_export", {"filters": [starts]})).code == "access_denied"
+
+    at(case)
+
+
 # --- What a call touches ---------------------------------------------------------------------------------------------
 
 QUERY = "SELECT Name, (SELECT Email FROM Contacts) FROM Account WHERE Rating = 'Hot'"
@@ -314,6 +334,39 @@ def test_update_is_refused_by_policy(at: At, service: SalesforceService, rules: 
         ):
             assert (await desk.refused(tool, arguments)).code == "access_denied"
         assert service.writes == before
+
+    at(case)
+
+
+def test_every_tool_answers_what_it_declares(at: At, service: SalesforceService, rules: list[dict[str, Any]]) -> None:
+    """Issue 5: structured content matches the declared output schema; the desk checks each answer."""
+    rules += [{"resource": "salesforce.*", "actions": ["*"]}]
+    account = service.org.records(ACCOUNT)[10]["Id"]
+    invoices = {"field": "Number__c", "value": "ALL-1", "values": {"Name": "INV-8", "Status__c": "Sent"}}
+    words = {"text": "acme", "resources": ["accounts", "contacts"], "fields": ["Name", "Email"]}
+    arguments: dict[str, list[dict[str, Any]]] = {
+        "accounts_read": [{"id": account}],
+        "accounts_search": [{}, {"limit": 0, "count": True}, {"limit": 2000}],
+        "accounts_describe": [{}],
+        "accounts_related": [{"id": account, "relationship": "Contacts", "fields": ["Id", "Email"]}],
+        "accounts_export": [{}],
+        "accounts_create": [{"values": {"Name": "All"}}],
+        "accounts_update": [{"id": account, "values": {"Phone": "42"}}] * 2,
+        "invoices_upsert": [invoices, invoices],
+        "search_find": [words],
+        "query_run": [{"soql": "SELECT COUNT() FROM Case"}, {"soql": "SELECT Account.Name, Birthdate FROM Contact"}],
+        "composite_write": [
+            {"operations": [{"operation": "create", "resource": "accounts", "values": {"Name": "x"}}]},
+            {"operations": [{"operation": "delete", "resource": "accounts", "id": account}], "all_or_none": False},
+        ],
+    }
+
+    async def case(desk: Desk) -> None:
+        answers = [await desk.call(tool, one) for tool, several in arguments.items() for one in several]
+        made = next(answer["id"] for answer in answers if answer.get("created") and "changed" not in answer)
+        answers.append(await desk.call("accounts_delete", {"id": made}))
+
+        assert all(answers)
 
     at(case)
 

@@ -74,7 +74,7 @@ class Approvals:
         """
         assert access.agent is not None  # noqa: S101 - the registry knows who calls
         assert decision.approval is not None  # noqa: S101 - it is what is asked for
-        basis = basis_of(decision, access.resource, snapshot)
+        basis = basis_of(decision, access, snapshot)
         digest = self._digest(whole(decision, access, tool, basis))
         row = self._live.get(digest)
         if row is not None and row.expires <= timestamp():

@@ -14,9 +14,12 @@ Basis = Mapping[str, str | None]
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 
 
-def basis_of(decision: Decision, resource: str, snapshot: Snapshot) -> Basis:
-    """Return the digests of the documents that say what is approved: the deciding policies, and where it goes."""
-    names = [("AgentPolicy", rule.policy) for rule in decision.rules] + [("Connector", resource.partition(".")[0])]
+def basis_of(decision: Decision, access: AccessRequest, snapshot: Snapshot) -> Basis:
+    """Return the digests of the documents that say what is approved: deciding policies, whose call, where it goes."""
+    names = [("AgentPolicy", rule.policy) for rule in decision.rules]
+    names.append(("Connector", access.resource.partition(".")[0]))
+    if access.agent is not None:
+        names.append(("Agent", access.agent.name))
     return {f"{kind} {name}": snapshot.outline.get((kind, name)) for kind, name in sorted(names)}
 
 
@@ -62,9 +65,9 @@ def _scope(decision: Decision) -> dict[str, Any]:
     }
 
 
-def _behalf(access: AccessRequest) -> dict[str, str] | None:
+def _behalf(access: AccessRequest) -> dict[str, str | None] | None:
     behalf = access.on_behalf_of
-    return None if behalf is None else {"iss": behalf.issuer, "sub": behalf.subject}
+    return None if behalf is None else {"iss": behalf.issuer, "sub": behalf.subject, "email": behalf.email}
 
 
 def _document(name: str) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from broker.policy import UNNARROWED, AccessRequest, Decision
 from tests.control.test_switch import JANE, suspension
 from tests.support.approving import APPROVER, OWNER, WRITE, approve, asked, need_approval, owners, refuse
 from tests.support.broker import Line, locked
-from tests.support.documents import ANALYST, OTHER, Written
+from tests.support.documents import ANALYST, OTHER, Written, agents_document
 from tests.support.notes import Notes, NotesService
 
 InLine = Callable[[Callable[[Line], Awaitable[None]]], None]
@@ -276,6 +276,21 @@ def test_another_policy_document_voids_what_was_approved_under_the_first(in_line
 
         assert another != approval_id
         assert (await line.parts.approvals.find(approval_id)).status == "withdrawn"
+
+    in_line(case)
+
+
+def test_another_agent_document_voids_what_was_approved_under_the_first(in_line: InLine, notes: Notes) -> None:
+    """Decision 51: conditions and filters speak of the agent; who it is must be who it was."""
+
+    async def case(line: Line) -> None:
+        approval_id = await asked(line)
+        await approve(line, approval_id)
+
+        line.written.put("agents.yaml", agents_document().replace("team: finance", "team: sales", 1))
+        line.parts.documents.current = load(line.written.directory, notes.find)
+
+        assert await asked(line) != approval_id
 
     in_line(case)
 

@@ -279,6 +279,18 @@ class ReauthorizationNeeded(Refusal):
     code = "reauthorization_needed"
 
 
+class ConsentNeeded(Refusal):
+    """The person on whose behalf the agent acts must connect their own account first; show them the link."""
+
+    code = "consent_needed"
+
+
+class ConsentRefused(Refusal):
+    """The consent could not be completed; begin again, in one browser and as the person whom it is for."""
+
+    code = "consent_refused"
+
+
 class GrantMisplaced(Refusal):
     """The stored account belongs to another connector or another host and is not used here."""
 

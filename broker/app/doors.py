@@ -20,6 +20,7 @@ from broker.app.status import status
 from broker.control import Barred
 from broker.documents import Snapshot
 from broker.doors.admin import Operators, operators_app
+from broker.doors.consent import consent_routes
 from broker.doors.mcp import (
     AgentsSocket,
     OpenStreams,
@@ -89,6 +90,7 @@ class Doors:
             ),
             parts.trouble,
             self._requests,
+            consent_routes(parts.consents),
         )
         admin = Operators(
             parts.documents,
@@ -106,6 +108,7 @@ class Doors:
             self._cut_barred,
             parts.approvals,
             parts.access_keys,
+            parts.consents,
         )
         mutual = MutualProtocol if listen.client_certificates else None
         self._servers = [
@@ -197,6 +200,9 @@ def _security(documents: Snapshot, url: str) -> TransportSecuritySettings:
     listen, own = documents.broker.listen, urlsplit(url)
     hosts = {urlsplit(documents.broker.audience).netloc, *listen.hosts}
     origins = set(listen.origins)
+    if documents.broker.consent is not None:  # people's browsers come there, and the page's own form says so
+        hosts.add(urlsplit(documents.broker.consent.url).netloc)
+        origins.add(documents.broker.consent.url)
     if listen.http.startswith(("127.", "[::1]")):
         local = {f"{host}:{own.port}" for host in ("127.0.0.1", "localhost", "[::1]")}
         hosts |= local

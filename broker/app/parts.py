@@ -19,9 +19,17 @@ from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
 from broker.evidence.sinks import open_sink
 from broker.identity import BundleKeeper, BundleUrl, Identifier, TrustStore, WorkloadApi
-from broker.pipeline import Pipeline, Recorder
+from broker.pipeline import Consents, Pipeline, Recorder
 from broker.store import Store
-from broker.vault import AccessKeys, Delegations, SigningKeys, Vault, read_key
+from broker.vault import (
+    AccessKeys,
+    Delegations,
+    SigningKeys,
+    Vault,
+    put_next_key_in_place,
+    read_key,
+    read_next_key,
+)
 
 
 class Parts:
@@ -54,12 +62,13 @@ class Parts:
         self.heads = Heads(store, signing, recorder, sinks, broker.trail.checkpoint_seconds)
         caps = broker.caps
         self.slots = CallSlots(caps.calls_at_once, caps.calls_at_once_per_agent)
+        self.consents = Consents(documents, vault, self.egress, recorder)
         self.switch = KillSwitch(documents, store, recorder.owe)
         self.webhooks = Webhooks(documents, store, self.egress, signing)
         self.approvals = Approvals(store, recorder.digest, vault, self.webhooks.announce, recorder.owe)
         limits = CallLimits(store)
         self.pipeline = Pipeline(
-            documents, self.switch, self.approvals, recorder, self.slots, limits, vault, self.egress
+            documents, self.switch, self.approvals, recorder, self.slots, limits, vault, self.egress, self.consents
         )
         self.access_keys = AccessKeys(store)
         self.refused = RefusedAuthentications(recorder.note)
@@ -91,11 +100,17 @@ class Parts:
         Raises `CannotStart`.
         """
         snapshot = documents.current
-        key = read_key(snapshot.broker.key.source, snapshot.broker.key.where(snapshot.base))
+        source, where = snapshot.broker.key.source, snapshot.broker.key.where(snapshot.base)
+        key = read_key(source, where)
+        following = read_next_key(source, where)
+        key.others = () if following is None else (following,)
         store = Store.open(snapshot.base / snapshot.broker.store, snapshot.broker.log)
         stack.callback(store.close)
         vault = Vault(store, key)
         await vault.start()
+        if vault.replaced_key_id:  # a crash came between the rotation's last commit and this
+            put_next_key_in_place(source, where, vault.replaced_key_id)
+            key.retire_others()
         recorder = Recorder(store, await vault.digest_key("trail digests"), vault)
         signing = SigningKeys(store, key)
         await signing.start()

@@ -39,5 +39,5 @@ def tools(
 
 def _state(tool: dict[str, Any]) -> str:
     if tool["listed"]:
-        return "permitted"
+        return f"permitted. {tool['narrowed']}" if tool.get("narrowed") else "permitted"
     return "permitted, not built yet" if tool["permitted"] else "denied"

@@ -22,6 +22,7 @@ __all__ = [
     "Cursors",
     "Emit",
     "Endpoints",
+    "GrantKind",
     "Response",
     "Scope",
     "Session",
@@ -90,14 +91,61 @@ class LimitsDocument(BaseModel):
         return Limits(**self.model_dump(exclude={"reserve"}))
 
 
+GrantKind = Literal[
+    "jwt-bearer", "client-credentials", "authorization-code", "token-exchange", "id-jag", "api-key", "basic"
+]
+ScopeName = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,200}$", examples=["api"])]  # RFC 6749 §3.3
+
+
+class ApiKeyDocument(BaseModel):
+    """How an API key is sent, where that is not as `Authorization: KEY`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    header: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$", examples=["X-Api-Key"])] = "Authorization"
+    prefix: Annotated[str, Field(pattern=r"^[\x20-\x7e]{0,32}$", examples=["Bearer "])] = Field(
+        default="", description="What stands before the key, as 'Bearer '."
+    )
+
+
+class GrantsDocument(BaseModel):
+    """Which grants this connector takes, and whose a call uses."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kinds: list[GrantKind] | None = Field(
+        default=None, description="The kinds of grants; without it, those that the connector names."
+    )
+    accounts: Literal["organisation", "person", "either"] | None = Field(
+        default=None,
+        description="Whose account a call uses. 'either' takes the account of the person on whose behalf the agent "
+        "acts, and the organisation's where it acts on nobody's; it is the default where people can consent.",
+    )
+    api_key: ApiKeyDocument = Field(default_factory=ApiKeyDocument)
+
+
 class OAuthDocument(BaseModel):
-    """Where tokens come from, where it differs from what the connector knows."""
+    """Where tokens come from, where it differs from what the connector knows. Names are those of RFC 8414."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     token_endpoint: HttpsUrl | None = None
     revocation_endpoint: HttpsUrl | None = None
     audience: HttpsUrl | None = Field(default=None, description="The `aud` of assertions.")
+    authorization_endpoint: HttpsUrl | None = Field(default=None, description="Where people are sent to consent.")
+    issuer: HttpsUrl | None = Field(default=None, description="What the authorization server calls itself.")
+    authorization_response_iss_parameter_supported: bool = Field(
+        default=False, description="Whether its answers to browsers always name the issuer (RFC 9207)."
+    )
+    scopes: list[ScopeName] = Field(default_factory=list, description="What is asked for where somebody consents.")
+    resource: HttpsUrl | None = Field(default=None, description="What exchanged tokens are for (RFC 8707).")
+    identity_provider: HttpsUrl | None = Field(
+        default=None, description="The token endpoint at which an identity is exchanged for an ID-JAG."
+    )
+    client_svid: FileName | None = Field(
+        default=None,
+        description="A file with the broker's own JWT-SVID, read for each use: for jwt_spiffe, and as the actor.",
+    )
 
 
 class ConnectorDocument(BaseModel):
@@ -117,6 +165,7 @@ class ConnectorDocument(BaseModel):
         description="The pinned snapshot, a JSON file beside this document: 'aam connector snapshot' writes it.",
     )
     oauth: OAuthDocument = Field(default_factory=OAuthDocument)
+    grants: GrantsDocument = Field(default_factory=GrantsDocument)
     reach: ReachDocument = Field(default_factory=ReachDocument)
     limits: LimitsDocument = Field(default_factory=LimitsDocument)
     settings: dict[str, Any] = Field(default_factory=dict, description="What only this type of connector knows.")
@@ -129,6 +178,7 @@ class Endpoints:
     token_endpoint: str
     revocation_endpoint: str | None = None
     audience: str | None = None
+    authorization_endpoint: str | None = None
 
 
 Emit = Callable[[int, int | None], Coroutine[Any, Any, None]]
@@ -271,6 +321,7 @@ class Connector:
 
     `tools` raises `ValueError` with words for the administrator where the document or snapshot does not fit; what is
     only not pinned yet (no snapshot, or none of a resource) it lists as not built, so that policies can name it.
+    `grant` is how it is usually connected, `further_grants` how else it can be.
     `expired` tells whether a response means "renew the token and try again" (asked once a call). `describe` fetches
     what the service says of itself, to be pinned; `probe` is a harmless call that shows whether a grant works. `usage`
     reads from a response how much of the service's allowance is used, where it says so.
@@ -279,10 +330,11 @@ class Connector:
     name: str
     hosts: Sequence[str]
     endpoints: Endpoints
-    grant: Literal["jwt-bearer"]
+    grant: GrantKind
     tools: Callable[[ConnectorDocument, Any], Sequence[Tool]]
     expired: Callable[[Response], bool]
     probe: Callable[[Session, ConnectorDocument], Awaitable[str]]
     describe: Callable[[Session, ConnectorDocument], Awaitable[Any]] | None = None
     settings: type[BaseModel] = NoSettings
     usage: Callable[[Response], Usage | None] | None = None
+    further_grants: Sequence[GrantKind] = ()

@@ -15,6 +15,7 @@ from broker.documents.memory import Memory
 from broker.documents.outline import outline
 from broker.documents.parse import Document
 from broker.documents.policies import check_policies
+from broker.documents.sign_in import check_sign_in
 from broker.documents.sinks import check_sinks
 from broker.documents.snapshot import FindConnector, Invalid, Snapshot
 from broker.documents.source import Problem
@@ -42,6 +43,7 @@ def load(
     check_listeners(findings)
     sinks = check_sinks(findings, broker, directory)
     announcing = check_announcing(findings, broker)
+    sign_in = check_sign_in(findings, broker)
 
     # 2. Who calls, and who is asked: trust domains, operators, agents, and the issuers whose tokens stand for them.
     domains, sources = check_trust(findings)
@@ -70,6 +72,7 @@ def load(
         broker_name=broker.name,
         sinks=sinks,
         announcing=announcing,
+        sign_in=sign_in,
         trust_domains=domains,
         trust_sources=sources,
         issuers=issuers,

@@ -72,12 +72,13 @@ def _connection(findings: Findings, document: Document, connector: Connector) ->
         (("spec", "url"), spec.url),
         (("spec", "oauth", "token_endpoint"), spec.oauth.token_endpoint),
         (("spec", "oauth", "revocation_endpoint"), spec.oauth.revocation_endpoint),
+        (("spec", "oauth", "identity_provider"), spec.oauth.identity_provider),
     ):
         if url is not None:
             check_url(findings, document, place, url, reach)
     snapshot_file = None
     if spec.snapshot is not None:
-        snapshot_file = findings.files.directory / findings.files.place(document.source.file, spec.snapshot)
+        snapshot_file = _beside(findings, document, spec.snapshot)
     return Connection(
         document.name,
         connector,
@@ -87,7 +88,12 @@ def _connection(findings: Findings, document: Document, connector: Connector) ->
         authority,
         snapshot_file,
         _snapshot(findings, document, snapshot_file),
+        None if spec.oauth.client_svid is None else _beside(findings, document, spec.oauth.client_svid),
     )
+
+
+def _beside(findings: Findings, document: Document, name: str) -> Path:
+    return findings.files.directory / findings.files.place(document.source.file, name)
 
 
 def _snapshot(findings: Findings, document: Document, file: Path | None) -> Any:

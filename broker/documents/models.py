@@ -215,6 +215,37 @@ class ApprovalsPart(_Part):
     )
 
 
+_HTTPS = r"^https://[^\s/@?#]+(/[^\s?#]*)?$"
+
+
+class SignInPart(_Part):
+    """An identity provider at which a person signs in before they consent, so that the consent is theirs."""
+
+    issuer: Annotated[str, Field(pattern=_HTTPS, examples=["https://idp.example.com"])] = Field(
+        description="As it stands in the tokens that say on whose behalf an agent acts."
+    )
+    client_id: Annotated[str, Field(min_length=1, max_length=500)] = Field(
+        description="A public client of the identity provider, with PKCE; its redirect URI ends in /consent/signed-in."
+    )
+    authorization_endpoint: Annotated[str, Field(pattern=_HTTPS, examples=["https://idp.example.com/authorize"])]
+    token_endpoint: Annotated[str, Field(pattern=_HTTPS, examples=["https://idp.example.com/token"])]
+    private_ranges: list[str] = Field(
+        default_factory=list, description="Private address ranges that its host may resolve to, as 10.0.0.0/8."
+    )
+    certificate_authority: FileName | None = Field(
+        default=None, description="A PEM file with the authority of its certificate, if that is not a public one."
+    )
+
+
+class ConsentPart(_Part):
+    """How people connect accounts of their own: where their browsers reach this broker, and where they sign in."""
+
+    url: Annotated[str, Field(pattern=r"^(https://[^\s/@?#]+|http://(localhost|127\.0\.0\.1)(:[0-9]+)?)$")] = Field(
+        description="The broker's own address, as browsers reach it.", examples=["https://access.example.com"]
+    )
+    sign_in: Annotated[list[SignInPart], Field(max_length=20)] = Field(default_factory=list)
+
+
 class BrokerDocument(_Part):
     """`spec` of the one `Broker` document."""
 
@@ -231,6 +262,9 @@ class BrokerDocument(_Part):
     key: Annotated[FileKey | KeyringKey | EnvironmentKey, Field(discriminator="source")]
     operators: Annotated[list[Operator], Field(min_length=1)]
     trail: TrailPart = Field(default_factory=TrailPart)
+    consent: ConsentPart | None = Field(
+        default=None, description="How people consent to the use of their own accounts; without it, nobody can."
+    )
     caps: CapsPart = Field(default_factory=CapsPart)
     approvals: ApprovalsPart = Field(default_factory=ApprovalsPart)
 

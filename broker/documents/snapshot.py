@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from broker.catalog import Catalog, CatalogTool
@@ -33,6 +33,26 @@ class Connection:
     authority: str | None
     snapshot_file: Path | None
     snapshot: Any
+    svid_file: Path | None = None
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of grants that it takes."""
+        named = self.document.grants.kinds
+        return tuple(named if named is not None else (self.connector.grant, *self.connector.further_grants))
+
+    @property
+    def accounts(self) -> Literal["organisation", "person", "either"]:
+        """Whose account a call uses: where people can consent, the person's on whose behalf the agent acts."""
+        return self.document.grants.accounts or ("either" if "authorization-code" in self.kinds else "organisation")
+
+    @property
+    def authorization_endpoint(self) -> str | None:
+        """Where people are sent to consent. That of another authorization server is none of the connector's own's."""
+        oauth = self.document.oauth
+        if oauth.token_endpoint is not None or oauth.authorization_endpoint is not None:
+            return oauth.authorization_endpoint
+        return self.connector.endpoints.authorization_endpoint
 
     @property
     def token_endpoint(self) -> str:
@@ -112,6 +132,18 @@ class Announcing:
         return Reach(frozenset({urlsplit(url).netloc.lower()}), self.private)
 
 
+@dataclass(frozen=True, slots=True)
+class SignInSource:
+    """An identity provider at which people sign in, with what is needed to reach it."""
+
+    issuer: str
+    client_id: str
+    authorization_endpoint: str
+    token_endpoint: str
+    reach: Reach
+    authority: str | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """One checked set of documents. `digest` covers every file that it was read from; `digests` has each one's."""
@@ -129,6 +161,8 @@ class Snapshot:
     broker_name: str
     sinks: tuple[SinkSource, ...]
     announcing: Announcing
+    sign_in: Mapping[str, SignInSource]
+    """Where people sign in before they consent, by issuer."""
     trust_domains: Mapping[str, TrustDomain]
     trust_sources: Mapping[str, TrustSource]
     issuers: Issuers

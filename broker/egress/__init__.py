@@ -6,7 +6,7 @@ written at the last moment, here, and nothing that is handed back (responses, er
 
 from broker.egress.client import Client, Dispatch, Egress, Limits, Response
 from broker.egress.reach import Reach, origin
-from broker.egress.secret import Secret
+from broker.egress.secret import HeaderSecret, Secret
 from broker.egress.session import Authorization, Session
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Client",
     "Dispatch",
     "Egress",
+    "HeaderSecret",
     "Limits",
     "Reach",
     "Response",

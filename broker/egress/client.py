@@ -16,7 +16,7 @@ from aiohttp.tracing import Trace
 from yarl import URL
 
 from broker.egress.reach import CheckedResolver, Reach
-from broker.egress.secret import Secret
+from broker.egress.secret import HeaderSecret, Secret
 from broker.errors import (
     EgressDenied,
     Refusal,
@@ -152,7 +152,7 @@ class Client:
         async with self._http.request(
             method,
             target,
-            headers=headers if authorization is None else {**headers, "Authorization": authorization.reveal()},
+            headers=_with(headers, authorization),
             data=body,
             allow_redirects=False,
         ) as response:
@@ -214,6 +214,15 @@ class Egress:
             await client.close()
         self._clients.clear()
         await asyncio.sleep(_CLOSING_SECONDS)  # a connection that was cut closes in the loop's next rounds
+
+
+def _with(headers: Mapping[str, str], authorization: Secret | None) -> Mapping[str, str]:
+    """Add the credential: under its own name, in whose place nobody else's header stands."""
+    if authorization is None:
+        return headers
+    name = authorization.name if isinstance(authorization, HeaderSecret) else "Authorization"
+    others = {other: value for other, value in headers.items() if other.lower() != name.lower()}
+    return {**others, name: authorization.reveal()}
 
 
 def _check_headers(method: str, headers: Mapping[str, str]) -> None:

@@ -20,6 +20,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
 _PUBLIC_IPV6 = ipaddress.IPv6Network("2000::/3")  # RFC 4291 §2.4: all the unicast space that has been given out
 _HOST_AND_PORT = re.compile(r"(.*?)(?::([0-9]{1,5}))?", re.DOTALL)
 _HTTPS_PORT = 443
+_MOST_DECODINGS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,18 @@ def parse_url(url: str) -> URL:
 
 
 def climbs(path: str) -> bool:
-    """Tell whether a segment of a decoded path is `.` or `..`, by any server's idea of where a segment ends."""
-    return any(segment.partition(";")[0] in {".", ".."} for segment in re.split(r"[/\\]", path))
+    """Tell whether a segment of a path is `.` or `..`.
+
+    By any server's idea of where a segment ends, however often it decodes.
+    """
+    for _ in range(_MOST_DECODINGS):
+        if any(segment.partition(";")[0] in {".", ".."} for segment in re.split(r"[/\\]", path)):
+            return True
+        decoded = unquote(path)
+        if decoded == path:
+            return False
+        path = decoded
+    return True  # encoded so many times over, it means nothing good
 
 
 def origin(url: str) -> str:

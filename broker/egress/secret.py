@@ -26,3 +26,15 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not pickled")
+
+
+class HeaderSecret(Secret):
+    """A whole header's value, and the header's name: a token goes into `Authorization`, a key perhaps elsewhere."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, value: str, name: str = "Authorization") -> None:
+        super().__init__(value)
+        self.name = name
+
+    __hash__ = None  # as of any secret

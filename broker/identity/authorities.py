@@ -32,9 +32,10 @@ def parse_authority(entry: Any) -> x509.Certificate | None:
 
 def load_certificate(der: bytes) -> x509.Certificate:
     """Parse one certificate, its extensions included; raise `ValueError` for anything else."""
-    certificate = x509.load_der_x509_certificate(der)
     try:
+        certificate = x509.load_der_x509_certificate(der)
         _ = certificate.extensions, certificate.subject, certificate.issuer, certificate.public_key()
+        _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc, certificate.serial_number
     except Exception as error:  # noqa: BLE001 - of many kinds, one of them for each way of being wrong
         raise ValueError(f"a certificate that cannot be read: {type(error).__name__}") from None
     return certificate

@@ -6,13 +6,13 @@ It proves nothing by itself: only what comes through the proxy's own listener is
 second one means that the proxy passed on what its caller had written.
 """
 
+import base64
 import hashlib
 import re
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from broker.errors import ProofMalformed
 from broker.identity.authorities import load_certificate
@@ -21,7 +21,8 @@ from broker.identity.workload import SpiffeId
 LONGEST_HEADER = 60 << 10  # characters
 _PAIR = re.compile(r'([A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^",;=\\]*))(;|\Z)')
 _KEYS = frozenset({"by", "hash", "cert", "chain", "subject", "uri", "dns"})
-_PEM = re.compile(rb"(?:-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*){1,8}")
+_BLOCK = rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----\s*"
+_PEM = re.compile(rb"(?:" + _BLOCK + rb"){1,8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,10 @@ def _certificates(text: str) -> tuple[bytes, ...]:
     pem = unquote_to_bytes(text)
     if not _PEM.fullmatch(pem):
         raise ValueError("not certificates in PEM form")
-    return tuple(found.public_bytes(Encoding.DER) for found in x509.load_pem_x509_certificates(pem))
+    found = tuple(base64.b64decode(b"".join(body.split()), validate=True) for body in re.findall(_BLOCK, pem))
+    for der in found:
+        load_certificate(der)
+    return found
 
 
 def _uris(der: bytes) -> list[str]:

@@ -1,6 +1,7 @@
 """The policy enforcement point: one call, start to end."""
 
 from broker.pipeline.call import Pipeline, harmless
+from broker.pipeline.consents import Consent, Consents
 from broker.pipeline.recorder import Recorder
 from broker.pipeline.request import Answer, Emit, Origin, Request, Transport, silent
 from broker.pipeline.service import service_of
@@ -8,6 +9,8 @@ from broker.pipeline.usage import Usages
 
 __all__ = [
     "Answer",
+    "Consent",
+    "Consents",
     "Emit",
     "Origin",
     "Pipeline",

@@ -13,6 +13,7 @@ from broker.egress import Egress, Session
 from broker.errors import (
     ActionNotBuilt,
     ArgumentsTooLarge,
+    ConsentNeeded,
     Draining,
     InvalidArguments,
     LeakBlocked,
@@ -20,6 +21,7 @@ from broker.errors import (
     UnknownTool,
 )
 from broker.identity import Agent
+from broker.pipeline.consents import Consents
 from broker.pipeline.payloads import DEEPEST, is_too_deep
 from broker.pipeline.recorder import Change, Recorder
 from broker.pipeline.request import Answer, Emit, Request
@@ -46,6 +48,7 @@ class Pipeline:
         limits: CallLimits,
         vault: Vault,
         egress: Egress,
+        consents: Consents,
     ) -> None:
         self._documents = documents
         self._switch = switch
@@ -55,6 +58,7 @@ class Pipeline:
         self._limits = limits
         self._vault = vault
         self._egress = egress
+        self._consents = consents
         self._cursors = CursorSealer(recorder.derived("cursors"))
         self.usages = Usages()
         self.draining = False
@@ -127,17 +131,22 @@ class Pipeline:
         connection = documents.connections[tool.connector]
         self.usages.check(connection)
         service = service_of(connection, self._egress)
-        with self._vault.open(service) as credential:
-            session = Session(service.client, service.url, credential, self.usages.noting(connection))
-            story.with_credential(credential, session)
-            assert tool.tool.run is not None  # noqa: S101 - step 5 saw to it
-            try:
-                result = await tool.tool.run(self._tool_call(documents, tool, request, decided, story, emit), session)
-            except Refusal as refusal:
-                raise harmless(refusal, credential.matcher) from None
-            story.executed()
-            longest, bounds = documents.broker.caps.result_bytes, _bounds(decided.decision)
-            return release(result, tool.tool.output_schema, credential.matcher, longest, bounds, tool.tool.records)
+        delegated = request.identity.on_behalf_of
+        try:
+            with self._vault.open(service, delegated, tool.tool.scopes) as credential:
+                session = Session(service.client, service.url, credential, self.usages.noting(connection))
+                story.with_credential(credential, session)
+                assert tool.tool.run is not None  # noqa: S101 - step 5 saw to it
+                try:
+                    call = self._tool_call(documents, tool, request, decided, story, emit)
+                    result = await tool.tool.run(call, session)
+                except Refusal as refusal:
+                    raise harmless(refusal, credential.matcher) from None
+                story.executed()
+                longest, bounds = documents.broker.caps.result_bytes, _bounds(decided.decision)
+                return release(result, tool.tool.output_schema, credential.matcher, longest, bounds, tool.tool.records)
+        except ConsentNeeded as needed:
+            raise self._consents.invited(needed, service, delegated, request.identity.spiffe_id) from None
 
     def _tool_call(
         self, documents: Snapshot, tool: CatalogTool, request: Request, decided: Decided, story: Story, emit: Emit

@@ -1,12 +1,19 @@
-"""The place at which a connector's grant is good, as configured."""
+"""The place at which a connector's grants are good, as configured."""
+
+from functools import partial
+from pathlib import Path
 
 from broker.documents import Connection
-from broker.egress import Egress
+from broker.egress import Egress, Secret
+from broker.errors import GrantMisplaced
 from broker.vault import Service
+
+_LONGEST_SVID = 16 << 10  # bytes
 
 
 def service_of(connection: Connection, egress: Egress) -> Service:
     """Return the service of a configured connector, with the client that reaches it."""
+    oauth, key = connection.document.oauth, connection.document.grants.api_key
     return Service(
         connector=connection.name,
         url=connection.document.url,
@@ -14,4 +21,28 @@ def service_of(connection: Connection, egress: Egress) -> Service:
         token_endpoint=connection.token_endpoint,
         audience=connection.audience,
         revocation_endpoint=connection.revocation_endpoint,
+        authorization_endpoint=connection.authorization_endpoint,
+        issuer=oauth.issuer,
+        says_issuer=oauth.authorization_response_iss_parameter_supported,
+        resource=oauth.resource,
+        identity_provider=oauth.identity_provider,
+        kinds=connection.kinds,
+        accounts=connection.accounts,
+        scopes=tuple(oauth.scopes),
+        key_header=key.header,
+        key_prefix=key.prefix,
+        client_svid=None if connection.svid_file is None else partial(_read_svid, connection.svid_file),
     )
+
+
+def _read_svid(path: Path) -> Secret:
+    """Read the broker's own JWT-SVID, anew for each use: whoever fetches it replaces it before it expires."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(_LONGEST_SVID).decode("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise GrantMisplaced(
+            "The broker's own JWT-SVID cannot be read; an administrator must look at 'oauth.client_svid'.",
+            detail=f"{path.name}: {type(error).__name__}",
+        ) from None
+    return Secret(text)

@@ -11,13 +11,14 @@ UNKNOWN_EMAIL = UNKNOWN | {("on_behalf_of", "email")}
 
 
 def replayed(policies: AgentPolicies, request: AccessRequest) -> tuple[Effect | Literal["undetermined"], Decision]:
-    """Decide a request whose `unknown` parts nobody can look at: undetermined where they would matter."""
+    """Decide a request whose `unknown` parts nobody can look at: undetermined where they would matter.
+
+    What is only let through while a policy is rolled out is denied: that is what comes of it.
+    """
     decision = policies.decide(request)
-    if decision.effect == "permit" and decision.reason != "observed":
-        return "permit", decision  # what else could apply is no narrower than that
+    effect: Effect = "deny" if decision.reason == "observed" else decision.effect
+    if effect == "permit" or decision.reason in ("rule_denies", "requirement_unmet"):
+        return effect, decision  # whatever else could apply is no narrower than that, or has no say
     missing = any(one.undetermined for one in decision.failed)
-    if not missing or not policies.could_permit(request.resource, request.action):
-        return decision.effect, decision
-    if decision.reason in ("rule_denies", "requirement_unmet"):
-        return "deny", decision
-    return "undetermined", decision
+    could = policies.could_permit(request.resource, request.action)
+    return ("undetermined" if missing and could else effect), decision

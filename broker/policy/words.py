@@ -17,7 +17,8 @@ Path = tuple[str, ...]
 
 _TOKEN = re.compile(
     r"""\s+|//[^\n]*
-    |(?P<string>(?P<prefix>[rRbB]{0,2})(?:\"{3}.*?\"{3}|'{3}.*?'{3}|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'))
+    |(?P<string>[bB]?[rR](?:\"{3}.*?\"{3}|'{3}.*?'{3}|"[^"\n]*"|'[^'\n]*')
+        |[bB]?(?:\"{3}.*?\"{3}|'{3}.*?'{3}|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'))
     |(?P<number>(?:0x[0-9a-fA-F]+|\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)u?)
     |(?P<name>[A-Za-z_][A-Za-z0-9_]*)
     |(?P<sign>&&|\|\||[=!<>]=|[-+*/%!<>?:.,(){}\[\]])""",
@@ -75,8 +76,7 @@ def _tokens(expression: str) -> Iterator[_Token]:
             raise ValueError(f"{expression[position]!r} means nothing here")
         position = found.end()
         if found.lastgroup is not None:
-            kind = "string" if found["string"] is not None else found.lastgroup
-            yield _Token(kind, found[kind])
+            yield _Token(found.lastgroup, found[found.lastgroup])
 
 
 class _Reader:

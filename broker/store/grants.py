@@ -6,7 +6,9 @@ from typing import Literal
 
 from broker.store.transaction import Transaction
 
-_COLUMNS = "id, connector, principal, kind, status, scopes, public, version, key_id, sealed, created, changed"
+_COLUMNS = (
+    "id, connector, principal, kind, status, scopes, public, version, key_id, sealed, created, changed, refreshing"
+)
 GrantStatus = Literal["active", "reauthorization_needed", "revoked"]
 
 
@@ -26,6 +28,8 @@ class GrantRow:
     sealed: str = field(repr=False)
     created: str
     changed: str
+    refreshing: int = 0
+    """How often in a row a refresh that may have rotated the token was begun and did not come to its end."""
 
 
 class GrantTable:
@@ -36,10 +40,20 @@ class GrantTable:
         values = tuple(getattr(row, name) for name in _COLUMNS.split(", "))
         transaction.execute(f"INSERT INTO grants ({_COLUMNS}) VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608 - constants
 
-    def has_live(self, transaction: Transaction, connector: str) -> bool:
-        """Tell whether a connector has a grant that is not revoked, seen from inside a change."""
-        query = "SELECT 1 FROM grants WHERE connector = ? AND status <> 'revoked'"
-        return transaction.execute(query, (connector,)).fetchone() is not None
+    def live(self, transaction: Transaction, connector: str, principal: str) -> list[GrantRow]:
+        """Return a principal's grants at a connector that are not revoked, seen from inside a change."""
+        query = f"SELECT {_COLUMNS} FROM grants WHERE connector = ? AND principal = ? AND status <> 'revoked'"  # noqa: S608
+        return [GrantRow(*row) for row in transaction.execute(query, (connector, principal))]
+
+    def replace(self, transaction: Transaction, row: GrantRow, version: int) -> bool:
+        """Put a grant's new state in place of that of a version; False where it has moved on, or is revoked."""
+        names = [name for name in _COLUMNS.split(", ") if name not in {"id", "connector", "principal", "created"}]
+        values = [getattr(row, name) for name in names]
+        statement = (
+            f"UPDATE grants SET {', '.join(f'{name} = ?' for name in names)} "  # noqa: S608 - constants
+            "WHERE id = ? AND version = ? AND status <> 'revoked'"
+        )
+        return transaction.execute(statement, (*values, row.id, version)).rowcount == 1
 
     def set_status(self, transaction: Transaction, grant_id: str, status: GrantStatus, changed: str) -> bool:
         """Change a grant's status; returns False where it has that status, or is revoked: that is for good.

@@ -130,6 +130,12 @@ def approvals(database: Any) -> None:
 
 
 @MIGRATIONS()
+def grant_life_cycle(database: Any) -> None:
+    """Make room for what a crash must not lose of a refresh: that it had begun."""
+    database["grants"].add_column("refreshing", int, not_null_default=0)
+
+
+@MIGRATIONS()
 def limits(database: Any) -> None:
     """Make room for how many calls each limit of a policy has counted."""
     database["limit_counts"].create(

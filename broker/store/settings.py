@@ -13,6 +13,15 @@ class SettingTable:
         row = connection.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
         return None if row is None else str(row[0])
 
+    def named(self, connection: sqlite3.Connection, prefix: str) -> dict[str, str]:
+        """Return the values whose names begin so."""
+        query = "SELECT name, value FROM settings WHERE substr(name, 1, ?) = ? ORDER BY name"
+        return dict(connection.execute(query, (len(prefix), prefix)).fetchall())
+
+    def drop(self, transaction: Transaction, name: str) -> None:
+        """Take a value away."""
+        transaction.execute("DELETE FROM settings WHERE name = ?", (name,))
+
     def put(self, transaction: Transaction, name: str, value: str) -> None:
         """Set a value."""
         transaction.execute(

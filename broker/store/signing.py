@@ -25,6 +25,11 @@ class SigningKeyTable:
         rows = connection.execute("SELECT number, vkey, endorsement, sealed, created FROM signing_keys ORDER BY number")
         return [SigningKeyRow(*row) for row in rows]
 
+    def reseal(self, transaction: Transaction, row: SigningKeyRow, sealed: str) -> bool:
+        """Put another sealed form of a private part in place of the one that was read."""
+        statement = "UPDATE signing_keys SET sealed = ? WHERE number = ? AND sealed = ?"
+        return transaction.execute(statement, (sealed, row.number, row.sealed)).rowcount == 1
+
     def add(self, transaction: Transaction, row: SigningKeyRow) -> None:
         """Add a key; the private parts of those before it are forgotten, for they sign nothing more."""
         transaction.execute("UPDATE signing_keys SET sealed = ''")

@@ -29,13 +29,30 @@ Source = Literal["file", "keyring", "environment"]
 
 
 class KeyEncryptionKey:
-    """The key itself, held by the vault; it has an id that may be shown."""
+    """The key itself, held by the vault; it has an id that may be shown.
 
-    __slots__ = ("_key", "key_id")
+    `others` open what this one has not sealed, while one key takes another's place.
+    """
+
+    __slots__ = ("_key", "key_id", "others")
 
     def __init__(self, key: bytes) -> None:
         self._key = key
         self.key_id = self.derive("key id")[:8].hex()
+        self.others: tuple[KeyEncryptionKey, ...] = ()
+
+    def give_way_to(self, other: "KeyEncryptionKey") -> None:
+        """Become the other key, for all who hold this one; the one that was here still opens what it has sealed."""
+        before = KeyEncryptionKey(self._key)
+        self._key, self.key_id, self.others = other._key, other.key_id, (before,)  # noqa: SLF001 - its own kind
+
+    def exported(self) -> bytes:
+        """Return the key itself, to be sealed with the one that takes its place."""
+        return self._key
+
+    def retire_others(self) -> None:
+        """Open nothing any more with the keys from before."""
+        self.others = ()
 
     def derive(self, purpose: str) -> bytes:
         """Return 32 bytes for one purpose (HKDF, RFC 5869)."""
@@ -60,6 +77,55 @@ def read_key(source: Source, where: str) -> KeyEncryptionKey:
     with _keyring() as backend:
         text = backend.get_password(_SERVICE, where)
     return _decode(text or "", f"the keyring under {_SERVICE}, {where}")
+
+
+def read_next_key(source: Source, where: str) -> KeyEncryptionKey | None:
+    """Return the key that is to take this one's place, if a rotation has begun."""
+    if source == "environment":
+        return None
+    if source == "file":
+        return read_key(source, _next(where)) if Path(_next(where)).exists() else None
+    with _keyring() as backend:
+        text = backend.get_password(_SERVICE, _next(where))
+    return _decode(text, f"the keyring under {_SERVICE}, {_next(where)}") if text else None
+
+
+def make_next_key(source: Source, where: str) -> KeyEncryptionKey:
+    """Return the key that is to take this one's place, made if there is none yet; raise `KeyUnavailable`."""
+    if source == "environment":
+        raise KeyUnavailable(
+            "A key in an environment variable cannot be replaced by the broker; move it into a file or the keyring."
+        )
+    create_key(source, _next(where))
+    return read_key(source, _next(where))
+
+
+def put_next_key_in_place(source: Source, where: str, retired_id: str) -> str:
+    """Have the next key be the key from now on; the one before is kept beside it, for backups; return where."""
+    kept = f"{where}.retired-{retired_id}"
+    if source == "file":
+        with contextlib.suppress(FileExistsError):  # a crash came between this and the next line
+            Path(kept).hardlink_to(where)
+        Path(_next(where)).replace(where)
+        _sync_directory(Path(where).parent)
+        return kept
+    with _keyring() as backend:
+        backend.set_password(_SERVICE, kept, backend.get_password(_SERVICE, where) or "")
+        backend.set_password(_SERVICE, where, backend.get_password(_SERVICE, _next(where)) or "")
+        backend.delete_password(_SERVICE, _next(where))
+    return kept
+
+
+def _next(where: str) -> str:
+    return f"{where}.next"
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def create_key(source: Literal["file", "keyring"], where: str) -> None:

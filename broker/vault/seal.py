@@ -6,6 +6,7 @@ under a new version, does not open.
 
 import base64
 import binascii
+import contextlib
 import os
 from dataclasses import dataclass
 
@@ -60,13 +61,25 @@ def unseal(key: KeyEncryptionKey, place: Place, sealed: str) -> bytes:
 
 def unseal_bytes(key: KeyEncryptionKey, place: Place, sealed: bytes) -> bytes:
     """Return the value; raise `VaultUnreadable` if it was sealed for another place or under another key."""
+    for candidate in (key, *key.others):
+        with contextlib.suppress(InvalidTag, InvalidUnwrap, ValueError):
+            return _opened(candidate, place, sealed)
+    raise _unreadable(place)
+
+
+def _opened(key: KeyEncryptionKey, place: Place, sealed: bytes) -> bytes:
     wrapped, nonce = sealed[:_WRAPPED_BYTES], sealed[_WRAPPED_BYTES : _WRAPPED_BYTES + _NONCE_BYTES]
     ciphertext = sealed[_WRAPPED_BYTES + _NONCE_BYTES :]
-    try:
-        data_key = aes_key_unwrap(key.derive("wrap"), wrapped)
-        return AESGCM(data_key).decrypt(nonce, ciphertext, place.associated_data(key.key_id))
-    except (InvalidTag, InvalidUnwrap, ValueError):
-        raise _unreadable(place) from None
+    data_key = aes_key_unwrap(key.derive("wrap"), wrapped)
+    return AESGCM(data_key).decrypt(nonce, ciphertext, place.associated_data(key.key_id))
+
+
+def reseal_bytes(key: KeyEncryptionKey, place: Place, sealed: bytes) -> bytes | None:
+    """Return the value sealed with the key, if only one of the others opens it; None if it is sealed so already."""
+    with contextlib.suppress(InvalidTag, InvalidUnwrap, ValueError):
+        _opened(key, place, sealed)
+        return None
+    return seal_bytes(key, place, unseal_bytes(key, place, sealed))
 
 
 def _unreadable(place: Place) -> VaultUnreadable:

@@ -53,7 +53,7 @@ class SigningKeys:
         rows = self._store.read(self._store.signing_keys.all)
         try:
             row = rows[-1]
-            private = Ed25519PrivateKey.from_private_bytes(unseal(self._key, self._place(row.number), row.sealed))
+            private = Ed25519PrivateKey.from_private_bytes(unseal(self._key, signing_place(row.number), row.sealed))
             return sign(text, self.current, private.sign)
         except (IndexError, VaultUnreadable, ValueError):
             raise AuditUnavailable(
@@ -64,7 +64,7 @@ class SigningKeys:
         private, number = Ed25519PrivateKey.generate(), len(self.keys) + 1
         key = VerifierKey(self._log, private.public_key().public_bytes_raw())
         endorsement = None if before is None else await self.sign(endorsement_text(self._log, key))
-        sealed = seal(self._key, self._place(number), private.private_bytes_raw())
+        sealed = seal(self._key, signing_place(number), private.private_bytes_raw())
         row = SigningKeyRow(number, str(key), endorsement, sealed, timestamp())
         record = {"id": new_id(), "time": row.created, "kind": kind, "actor": dict(actor)}
         record["key"] = {"vkey": str(key), "before": before and str(before), "endorsement": endorsement}
@@ -77,5 +77,7 @@ class SigningKeys:
         self.keys = (*self.keys, LogKey(key, endorsement))
         return key
 
-    def _place(self, number: int) -> Place:
-        return Place(_CONNECTOR, _PRINCIPAL, "trail signing key", number)
+
+def signing_place(number: int) -> Place:
+    """Return where a private part belongs."""
+    return Place(_CONNECTOR, _PRINCIPAL, "trail signing key", number)

@@ -3,18 +3,15 @@
 import asyncio
 import contextlib
 import hmac
-import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Self
+from collections.abc import Sequence
+from dataclasses import replace
 
 from broker import oauth
-from broker.audit import Record, new_id, timestamp
+from broker.audit import Record
 from broker.egress import Secret
 from broker.errors import (
-    AlreadyExists,
-    AuditUnavailable,
+    ConsentNeeded,
     GrantMisplaced,
     GrantUnavailable,
     KeyMismatch,
@@ -24,32 +21,21 @@ from broker.errors import (
     StoreUnusable,
     VaultUnreadable,
 )
-from broker.store import Connection, GrantRow, GrantStatus, Store, Transaction
+from broker.identity import OnBehalfOf
+from broker.store import Connection, GrantRow, GrantStatus, Store
+from broker.vault.issuing import Issuing
 from broker.vault.keys import KeyEncryptionKey
-from broker.vault.matcher import SecretMatcher
+from broker.vault.ledger import Ledger
+from broker.vault.material import CLIENT, Kept
+from broker.vault.opened import Opened
+from broker.vault.principals import BROKER, principal_of
+from broker.vault.rekey import CHECK, RETIRED, Rekeying, retired_place
+from broker.vault.rows import Grant, shown
 from broker.vault.seal import Place, seal, seal_bytes, unseal, unseal_bytes
-from broker.vault.tokens import Issued, Service, Tokens
+from broker.vault.service import Service
+from broker.vault.tokens import Issued, Tokens
 
-BROKER = "broker"
-"""The principal of grants that belong to no person: the connector's service account."""
-
-_CHECK = "vault key check"
-_FIELD = "jwt-bearer grant"
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """What may be shown of a stored authorisation."""
-
-    id: str
-    connector: str
-    principal: str
-    kind: str
-    status: str
-    client_id: str
-    subject: str
-    created: str
-    changed: str
+_NARROWED = frozenset({"client-credentials", "authorization-code", "token-exchange", "id-jag"})
 
 
 class Vault:
@@ -58,8 +44,11 @@ class Vault:
     def __init__(self, store: Store, key: KeyEncryptionKey) -> None:
         self._store = store
         self._key = key
-        self._grants: dict[str, GrantRow] = {}
-        self._tokens = Tokens(key.derive("fingerprint"))
+        self._grants = Ledger(store, key)
+        self._tokens = Tokens()
+        self._issuing = Issuing(self._grants, key.derive("fingerprint"))
+        self.replaced_key_id = ""
+        """The key that was in place at the start, where a rotation had only its last step still to make."""
 
     async def start(self) -> None:
         """Load the grants; raise `KeyMismatch` if the store was sealed with another key."""
@@ -68,13 +57,26 @@ class Vault:
         if known is None and self._grants:
             raise KeyMismatch("The store's grants have lost the check value of the key that sealed them.")
         if known is None:
-            await self._store.commits.commit(lambda change: self._store.settings.put(change, _CHECK, check))
+            await self._store.commits.commit(lambda change: self._store.settings.put(change, CHECK, check))
         elif not hmac.compare_digest(known.encode(), check.encode()):
-            raise KeyMismatch
+            self._adopt_next(known)
+
+    def _adopt_next(self, known: str) -> None:
+        """Go on with the key that a rotation was putting in place, if that is the store's; raise `KeyMismatch`."""
+        for other in self._key.others:
+            if hmac.compare_digest(known.encode(), other.derive("check").hex().encode()):
+                self.replaced_key_id = self._key.key_id
+                self._key.give_way_to(other)
+                return
+        raise KeyMismatch
+
+    def rekeying(self) -> Rekeying:
+        """Return what puts another key in the place of the one that seals."""
+        return Rekeying(self._store, self._grants, self._issuing, self._key)
 
     def _load(self, connection: Connection) -> str | None:
-        self._grants = {row.id: row for row in self._store.grants.all(connection)}
-        return self._store.settings.get(connection, _CHECK)
+        self._grants.load(connection)
+        return self._store.settings.get(connection, CHECK)
 
     async def digest_key(self, purpose: str) -> bytes:
         """Return a random key for keyed digests, made at first use and sealed; it outlives the key that seals it."""
@@ -94,226 +96,199 @@ class Vault:
 
     def sealed_payload(self, call_id: str, field: str, data: bytes) -> bytes:
         """Return a value of a call sealed for that call and field; it opens nowhere else."""
-        return seal_bytes(self._key, _payload(call_id, field), data)
+        return seal_bytes(self._key, payload_place(call_id, field), data)
 
     def opened_payload(self, call_id: str, field: str, sealed: bytes) -> bytes:
         """Return what was sealed for that call and field; raise `VaultUnreadable`."""
         try:
-            return unseal_bytes(self._key, _payload(call_id, field), sealed)
+            return self._opened_payload(payload_place(call_id, field), sealed)
         except VaultUnreadable:
             message = "What was recorded encrypted of this call does not open; an administrator must look at the vault."
             raise VaultUnreadable(message, detail=f"{field} of call {call_id}") from None
 
+    def _opened_payload(self, place: Place, sealed: bytes) -> bytes:
+        """Open it with the key, or with one from before the last rotations: what is recorded stays as it was sealed."""
+        for retired in self._retired_keys():
+            with contextlib.suppress(VaultUnreadable):
+                return unseal_bytes(retired, place, sealed)
+        return unseal_bytes(self._key, place, sealed)
+
+    def _retired_keys(self) -> list[KeyEncryptionKey]:
+        names = self._store.read(lambda connection: self._store.settings.named(connection, RETIRED))
+        places = {retired_place(name.removeprefix(RETIRED)): value for name, value in names.items()}
+        return [KeyEncryptionKey(unseal(self._key, place, value)) for place, value in places.items()]
+
     def grants(self) -> list[Grant]:
         """Return what may be shown of every grant, the newest first."""
-        return [_shown(row) for row in sorted(self._grants.values(), key=lambda row: row.created, reverse=True)]
+        rows = (row for row in self._grants.values() if row.kind != CLIENT)
+        return [shown(row) for row in sorted(rows, key=lambda row: row.created, reverse=True)]
 
-    async def add(self, connector: str, grant: oauth.JwtBearerGrant, actor: Record) -> Grant:
-        """Seal and keep a grant; raise `AlreadyExists` if the connector has one that is not revoked."""
-        now, version = timestamp(), 1
-        sealed = self._sealed(Place(connector, BROKER, _FIELD, version), grant)
-        public = json.dumps({"client_id": grant.client_id, "subject": grant.subject})
-        row = GrantRow(
-            new_id(), connector, BROKER, "jwt-bearer", "active", "", public, version, self._key.key_id, sealed, now, now
+    async def add(
+        self,
+        connector: str,
+        grant: Kept,
+        actor: Record,
+        *,
+        scopes: Sequence[str] = (),
+        principal: str = BROKER,
+        person: tuple[str, str] | None = None,
+        instead: bool = False,
+    ) -> Grant:
+        """Seal and keep a grant; raise `AlreadyExists` if there is one of these scopes that is not revoked.
+
+        With `instead`, it takes the place of one of its kind: somebody has connected their account again.
+        """
+        made = await self._grants.add(
+            connector, principal, grant, actor, scopes=tuple(scopes), person=person, instead=instead
         )
+        if instead:
+            await self._forget_replaced(made)
+        return shown(made)
 
-        def change(transaction: Transaction) -> bool:
-            if self._store.grants.has_live(transaction, connector):
-                raise AlreadyExists(f"{connector} has a grant already; revoke it first.")
-            self._store.grants.add(transaction, row)
-            self._store.trail.append(transaction, _event("grant_added", row, actor))
-            return True
-
-        await self._make(row, change)
-        return _shown(row)
+    async def _forget_replaced(self, made: GrantRow) -> None:
+        for row in list(self._grants.values()):
+            if (row.connector, row.principal) == (made.connector, made.principal) and row.status == "revoked":
+                await self._tokens.forget(row.id)
 
     def find(self, grant_id: str) -> Grant:
-        """Return a grant by its id, or by the name of its connector; raise `NotFound`."""
-        for row in sorted(self._grants.values(), key=lambda row: row.status == "revoked"):
-            if grant_id in {row.id, row.connector}:
-                return _shown(row)
+        """Return a grant by its id, or the organisation's by the name of its connector; raise `NotFound`."""
+        named = [row for row in self._grants.values() if grant_id == row.id]
+        named += [row for row in self._grants.values() if grant_id == row.connector and row.principal == BROKER]
+        for row in sorted(named, key=lambda row: (row.status == "revoked", row.kind == CLIENT)):
+            return shown(row)
         raise NotFound(f"There is no grant {grant_id!r}.")
 
+    def client_of(self, service: Service) -> oauth.OAuthClient:
+        """Return the client that is registered for a connector; raise `GrantMisplaced` if there is none."""
+        return self._issuing.client(service)
+
     async def revoke(self, grant_id: str, service: Service | None, actor: Record) -> Refusal | None:
-        """Forget a grant for good and, where the service offers it, have its live tokens revoked.
+        """Forget a grant for good and, where the service offers it, have its tokens revoked there.
 
         The grant is revoked here even if the service cannot be told; then what kept it from knowing is returned.
         """
-        row = self._row(grant_id)
+        row = self._grants[grant_id]
+        kept = self._readable(row)
         await self._set_status(row, "revoked", "grant_revoked", actor)
-        live = await self._tokens.forget(grant_id)  # no other is issued now
-        failure: Refusal | None = None
+        live = [(token.access, "access_token") for token in await self._tokens.forget(grant_id)]  # no other is issued
+        refresh = self._issuing.unsaved(grant_id) or getattr(kept, "refresh_token", None)
+        if refresh is not None:
+            live.insert(0, (refresh, "refresh_token"))
+        if row.kind in {"api-key", "basic", CLIENT}:
+            return GrantMisplaced("A key or password is revoked at the service itself.") if row.kind != CLIENT else None
         if service is None or service.revocation_endpoint is None:
             return GrantMisplaced("The service offers no way to revoke tokens.") if live else None
-        for token in live:
+        failure: Refusal | None = None
+        client = getattr(kept, "client", None) or oauth.OAuthClient(shown(row).client_id)
+        for secret, hint in live:
             try:
-                await oauth.revoke(service.client, service.revocation_endpoint, _shown(row).client_id, token.access)
+                await oauth.revoke(service.client, service.server, client, secret, hint)
             except Refusal as refusal:
                 failure = refusal
         return failure
 
-    def open(self, service: Service) -> "Opened":
-        """Open the connector's grant for one attempt.
+    async def rotate(self, grant_id: str, service: Service, actor: Record, secret: Secret | None = None) -> Grant:
+        """Put a new secret in a grant's place, or have its tokens replaced now; what was in use is used no more."""
+        row = self._usable(grant_id, service)
+        if secret is not None:
+            await self._issuing.replace_secret(row, secret, actor)
+        elif row.kind in {"api-key", "basic"}:
+            raise GrantMisplaced("A key or password is rotated by giving the new one.")
+        await self._tokens.forget(grant_id)
+        if secret is None:
+            await self.issued(grant_id, service)
+        return self.find(grant_id)
 
-        Raises `GrantUnavailable` if there is none and `ReauthorizationNeeded` if the service has ended it. No token is
-        issued before one is needed.
+    def open(self, service: Service, delegated: OnBehalfOf | None = None, scopes: Sequence[str] = ()) -> Opened:
+        """Open the grant that a call is made with, for one attempt: the narrowest that has the scopes it needs.
+
+        Raises `GrantUnavailable` if there is none, `ConsentNeeded` if the person on whose behalf the call is made has
+        none, and `ReauthorizationNeeded` if the service has ended it. No token is issued before one is needed.
         """
-        for row in self._grants.values():
-            if row.connector == service.connector and row.status != "revoked":
-                return Opened(self, self._usable(row.id, service), service)
-        raise GrantUnavailable(f"No account is connected for {service.connector}; 'aam grants add' connects one.")
+        principal, needed = principal_of(service, delegated), frozenset(scopes)
+        found = [row for row in self._grants.live(service.connector, principal) if row.kind != CLIENT]
+        wide = [row for row in found if not row.scopes or needed <= set(row.scopes.split())]
+        for row in sorted(wide, key=_narrowest_first):
+            narrowed = row.kind in _NARROWED
+            wanted = tuple(sorted(needed)) or (tuple(row.scopes.split()) if row.kind == "client-credentials" else ())
+            return Opened(self, self._usable(row.id, service), service, wanted if narrowed else ())
+        lacking = f" with {' '.join(sorted(needed))}" if found and needed else ""
+        if principal != BROKER:
+            raise ConsentNeeded(
+                f"The person on whose behalf this call is made has connected no account of {service.connector}"
+                f"{lacking} yet; they must consent first.",
+            )
+        raise GrantUnavailable(
+            f"No account is connected for {service.connector}{lacking}; 'aam grants add' connects one."
+        )
 
-    async def issued(self, grant_id: str, service: Service, refused: Secret | None = None) -> Issued:
+    def open_for_operator(self, service: Service, grant_id: str | None = None) -> Opened:
+        """Open one grant by its id, or the organisation's, for what an operator does himself: a test, a snapshot."""
+        if grant_id is None:
+            return self.open(replace(service, accounts="organisation"))
+        return Opened(self, self._usable(grant_id, service), service)
+
+    async def issued(
+        self, grant_id: str, service: Service, refused: Secret | None = None, scopes: tuple[str, ...] = ()
+    ) -> Issued:
         """Return the grant's current token, another than the one that was `refused`."""
         row = self._usable(grant_id, service)
         try:
             issued = await self._tokens.current(
-                grant_id, lambda: self._unsealed(row), service, refused, lambda issued: self._note_issued(row, issued)
+                (grant_id, service.token_endpoint, service.audience, scopes),
+                refused,
+                lambda: self._issuing.issue(row, service, scopes, again=refused is not None),
             )
-        except ReauthorizationNeeded:
-            await self._set_status(row, "reauthorization_needed", "grant_ended", {"service": row.connector})
-            raise
+        except ReauthorizationNeeded as ended:
+            await self._set_status(
+                row, "reauthorization_needed", "grant_ended", {"service": row.connector}, reason=ended.detail
+            )
+            raise _ended(row, ended.detail) from None
         self._usable(grant_id, service)  # it may have been revoked meanwhile
         return issued
 
-    async def _note_issued(self, row: GrantRow, issued: Issued) -> None:
-        """Record what may be known of a new access token; raise `AuditUnavailable` if that cannot be done."""
-        end = issued.token.expires_at
-        record = {
-            **_event("token_issued", row, {"service": row.connector}),
-            "fingerprint": issued.fingerprint,
-            "scopes": list(issued.token.scopes),
-            "expires_at": None if end is None else timestamp(end),
-        }
-        await self._store.commits.commit(lambda change: self._store.trail.append(change, record))
-
-    def _row(self, grant_id: str) -> GrantRow:
-        if grant_id not in self._grants:
-            raise NotFound(f"There is no grant {grant_id!r}.")
-        return self._grants[grant_id]
-
     def _usable(self, grant_id: str, service: Service) -> GrantRow:
         """Return the grant as it is now, if the service may be called with it."""
-        row = self._row(grant_id)
+        row = self._grants[grant_id]
         if row.connector != service.connector:
             raise GrantMisplaced(detail=f"a grant of {row.connector} for {service.connector}")
         if row.status == "revoked":
             raise GrantUnavailable(f"The account that was connected for {service.connector} has been revoked.")
         if row.status == "reauthorization_needed":
-            raise ReauthorizationNeeded
+            raise _ended(row)
+        if row.kind not in service.kinds:
+            raise GrantMisplaced(detail=f"the connector's document takes no {row.kind} grants")
         return row
 
-    def _sealed(self, place: Place, grant: oauth.JwtBearerGrant) -> str:
-        """Seal all of it: what is kept in clear beside it is for people to read, and for nobody to rely on."""
-        whole = {"client_id": grant.client_id, "subject": grant.subject, "private_key": grant.private_key.reveal()}
-        return seal(self._key, place, json.dumps(whole).encode())
-
-    def _unsealed(self, row: GrantRow) -> oauth.JwtBearerGrant:
-        if row.key_id != self._key.key_id:
-            raise VaultUnreadable(detail=f"grant {row.id} is sealed with key {row.key_id}")
-        whole = json.loads(unseal(self._key, Place(row.connector, row.principal, _FIELD, row.version), row.sealed))
-        return oauth.JwtBearerGrant(whole["client_id"], whole["subject"], Secret(whole["private_key"]))
-
-    async def _set_status(self, row: GrantRow, status: GrantStatus, kind: str, actor: Record) -> None:
-        sealed = "" if status == "revoked" else row.sealed
-        changed = replace(row, status=status, changed=timestamp(), sealed=sealed)
-
-        def change(transaction: Transaction) -> bool:
-            if not self._store.grants.set_status(transaction, row.id, status, changed.changed):
-                return False
-            self._store.trail.append(transaction, _event(kind, row, actor))
-            return True
-
-        await self._make(changed, change)
-
-    async def _make(self, row: GrantRow, change: Callable[[Transaction], bool]) -> None:
-        """Commit a change after which a grant is as `row` says; it is known here too, whoever stops waiting.
-
-        Where nothing is changed, or nobody can say, the store is asked what is so: a commit that was said to have
-        failed may stand.
-        """
-
-        async def commit() -> None:
-            made = False
-            try:
-                made = await self._store.commits.commit(change)
-            finally:
-                if made:
-                    self._grants[row.id] = row
-                else:
-                    with contextlib.suppress(AuditUnavailable):
-                        await asyncio.to_thread(self._store.read, self._load)
-
-        await asyncio.shield(commit())
-
-
-class Opened:
-    """One grant, for one attempt; satisfies `egress.Authorization`."""
-
-    def __init__(self, vault: Vault, row: GrantRow, service: Service) -> None:
-        self._vault = vault
-        self._row = row
-        self._service = service
-        self.matcher = SecretMatcher()
-        self._used: Issued | None = None
-
-    async def header(self) -> Secret:
-        """Return the `Authorization` header's value."""
-        return self._use(await self._vault.issued(self._row.id, self._service))
-
-    async def renew(self, spent: Secret) -> None:
-        """Have a new token issued, unless another call already has."""
-        self._use(await self._vault.issued(self._row.id, self._service, spent))
-
-    def record(self) -> Record | None:
-        """Return what the trail keeps of the credential's use; None if it was not used."""
-        if self._used is None:
+    def _readable(self, row: GrantRow) -> Kept | None:
+        """Return what is sealed in a grant that is to be revoked; None where it does not open: it is revoked anyway."""
+        try:
+            return self._grants.opened(row)
+        except VaultUnreadable:
             return None
-        return {
-            "grant": self._row.id,
-            "kind": self._row.kind,
-            "principal": self._row.principal,
-            "fingerprint": self._used.fingerprint,
-            "scopes": list(self._used.token.scopes),
-        }
 
-    def _use(self, issued: Issued) -> Secret:
-        if issued is not self._used:
-            self._used = issued
-            self.matcher.add(issued.needles)
-        return issued.header
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.matcher = SecretMatcher()  # the secrets' encodings go with the attempt
+    async def _set_status(self, row: GrantRow, status: GrantStatus, kind: str, actor: Record, **facts: object) -> None:
+        await self._grants.set_status(row, status, kind, actor, **facts)
 
 
-def _payload(call_id: str, field: str) -> Place:
+def payload_place(call_id: str, field: str) -> Place:
+    """Return where a recorded value belongs."""
     return Place("-", call_id, field, 1)  # no connector has this name, and no call that of a principal
 
 
-def _shown(row: GrantRow) -> Grant:
-    public = json.loads(row.public)
-    return Grant(
-        row.id,
-        row.connector,
-        row.principal,
-        row.kind,
-        row.status,
-        public["client_id"],
-        public["subject"],
-        row.created,
-        row.changed,
+def _ended(row: GrantRow, detail: str | None = None) -> Refusal:
+    """Say how a grant that the service has ended is mended: by an administrator, or by the person whose it is."""
+    if row.principal != BROKER:
+        return ConsentNeeded(
+            f"{row.connector} no longer honours the account that this person has connected; they must consent again.",
+            detail=detail,
+        )
+    return ReauthorizationNeeded(
+        f"{row.connector} no longer honours the connected account; an administrator must connect it again, with "
+        f"'aam grants connect {row.connector}', or with 'aam grants revoke' and 'aam grants add'.",
+        detail=detail,
     )
 
 
-def _event(kind: str, row: GrantRow, actor: Record) -> Record:
-    return {
-        "id": new_id(),
-        "time": timestamp(),
-        "kind": kind,
-        "actor": dict(actor),
-        "grant": {"id": row.id, "connector": row.connector, "principal": row.principal, "kind": row.kind},
-    }
+def _narrowest_first(row: GrantRow) -> tuple[bool, bool, int, str]:
+    return row.status != "active", not row.scopes, len(row.scopes.split()), row.created

@@ -19,8 +19,10 @@ CONNECTOR = Connector(
         token_endpoint="https://login.salesforce.com/services/oauth2/token",  # noqa: S106 - an address
         revocation_endpoint="https://login.salesforce.com/services/oauth2/revoke",
         audience="https://login.salesforce.com",
+        authorization_endpoint="https://login.salesforce.com/services/oauth2/authorize",
     ),
     grant="jwt-bearer",
+    further_grants=("authorization-code", "client-credentials"),
     tools=tools,
     expired=expired,
     probe=probe,

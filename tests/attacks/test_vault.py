@@ -26,7 +26,7 @@ from broker.oauth import JwtBearerGrant
 from broker.store import Store
 from broker.testing.salesforce import Answer, SalesforceService
 from broker.vault import KeyEncryptionKey, Service, Vault
-from broker.vault.vault import Opened
+from broker.vault.opened import Opened
 from tests.support.low_salesforce import CONNECTOR, grant_of, service_of
 
 pytestmark = pytest.mark.anyio
@@ -220,7 +220,7 @@ async def test_no_traceback_shows_a_secret_even_with_its_variables(
     ("statement", "refusal"),
     [
         ("UPDATE grants SET connector = 'other'", VaultUnreadable),
-        ("UPDATE grants SET principal = 'admin'", VaultUnreadable),
+        ("UPDATE grants SET principal = 'admin'", GrantUnavailable),
         ("UPDATE grants SET version = version + 1", VaultUnreadable),
         ("UPDATE grants SET sealed = substr(sealed, 1, 60) || 'AAAA' || substr(sealed, 65)", VaultUnreadable),
         ("UPDATE grants SET sealed = ''", VaultUnreadable),
@@ -248,7 +248,7 @@ async def test_whom_the_broker_signs_for_cannot_be_changed_in_the_store(
     """Issue 2, Vault: a writer of the file cannot make the broker act as another user with the same key."""
     signed_for: list[str] = []
 
-    async def issue(_client: Any, _endpoint: str, _audience: str, grant: JwtBearerGrant) -> oauth.Token:
+    async def issue(_client: Any, _server: Any, grant: JwtBearerGrant, _scopes: Any) -> oauth.Token:
         signed_for.append(grant.subject)
         raise VaultUnreadable
 
@@ -256,7 +256,7 @@ async def test_whom_the_broker_signs_for_cannot_be_changed_in_the_store(
     await update(store, "UPDATE grants SET public = replace(public, 'broker@', 'admin@')")
     again = Vault(store, key)
     await again.start()
-    monkeypatch.setattr(oauth, "issue_by_assertion", issue)
+    monkeypatch.setattr(oauth, "issue", issue)
 
     with contextlib.suppress(VaultUnreadable):
         await again.open(service).header()

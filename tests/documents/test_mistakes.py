@@ -78,7 +78,7 @@ MISTAKES = [
     ("agent.yaml", "deployment: one", "deployment: one\n  valid_until: 2027-01-31T00:00:00", 5, "spec", "time zone"),
     ("agent.yaml", "deployment: one", "deployment: one\n  valid_until: '2027-01-31'", 11, "spec.valid_until", "a moment is expected"),
     ("agent.yaml", "deployment: one", "deployment: one\n  valid_until: 2027-13-31", 11, "spec.valid_until", "is no timestamp"),
-    ("domain.yaml", "{ file: bundle.json }", "{ file: bundle.json, url: https://example.com/b }", 7, "spec.bundle", "either"),
+    ("domain.yaml", "{ file: bundle.json }", "{ file: bundle.json, url: https://example.com/b }", 7, "spec.bundle", "name one of file, url and workload_api"),
     ("domain.yaml", "bundle.json", "bundel.json", 7, "spec.bundle.file", "cannot be read: No such file"),
     ("domain.yaml", "bundle.json", "domain.yaml", 7, "spec.bundle.file", "not a trust bundle"),
     ("domain.yaml", "{ file: bundle.json }", "{ url: 'https://10.0.0.1/b' }", 7, "spec.bundle.url", "not a public address"),

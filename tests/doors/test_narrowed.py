@@ -47,6 +47,18 @@ def test_a_narrowed_tool_says_so(serve: Serve) -> None:
     assert tool["description"].endswith("Your policies leave only the fields id, owner; 7 records at most.")
 
 
+def test_operators_are_told_what_an_agent_is_told(serve: Serve) -> None:
+    """`aam tools --as` says what becomes of a call; that it is narrowed is part of that."""
+    broker = serve()
+    broker.written.put("policies.yaml", f"{POLICIES}---\n{NARROW}")
+    broker.await_(_reloaded, broker)
+
+    found = {tool["action"]: tool["narrowed"] for tool in broker.operators.get("/v1/tools", **{"as": "analyst"})}
+
+    assert found["list"] == "Your policies leave only the fields id, owner; 7 records at most."
+    assert found["read"] == ""
+
+
 def test_a_call_is_checked_against_the_tools_own_schema(serve: Serve) -> None:
     """Issue 4: as hints: the call is validated against the tool's own schema and then decided."""
     broker = serve()

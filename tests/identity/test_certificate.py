@@ -268,6 +268,17 @@ def test_an_authority_that_is_shown_as_ones_own_is_refused(verify: Verify, autho
     assert refusal_of(verify, Svid((authority.certificate,), authority.key), authority.issue()) is ProofMalformed
 
 
+def test_a_certificate_of_a_version_that_does_not_exist_is_refused(
+    store: TrustStore, domains: dict[str, TrustDomain], authority: Authority
+) -> None:
+    """Issue 4, SPIFFE: found by the test below; the library raises what is no ValueError."""
+    (der,) = authority.issue().chain
+    assert der[8:13] == b"\xa0\x03\x02\x01\x02"  # RFC 5280 §4.1.2.1: v3
+
+    with pytest.raises(ProofMalformed):
+        CertificateVerifier(store).verify((der[:12] + b"\x01" + der[13:],), domains, NOW)
+
+
 @pytest.mark.parametrize("bad", [(), (b"",), (b"junk",), (b"0" * (LARGEST_CHAIN + 1),), (b"\x30\x03\x02\x01\x01",)])
 def test_what_is_no_certificate_is_refused(
     store: TrustStore, domains: dict[str, TrustDomain], bad: tuple[bytes, ...]
@@ -284,20 +295,20 @@ def test_more_certificates_than_a_path_has_are_refused(verify: Verify, authority
     assert refusal_of(verify, Svid(good.certificates * 9, good.key), good) is ProofMalformed
 
 
-@given(position=st.integers(min_value=0), value=st.integers(0, 255))
-def test_a_certificate_with_one_byte_changed_is_never_another_workload(position: int, value: int) -> None:
+@given(which=st.sampled_from([0, 1]), position=st.integers(min_value=0), value=st.integers(0, 255))
+def test_a_certificate_with_one_byte_changed_is_never_another_workload(which: int, position: int, value: int) -> None:
     """X509-SVID §5.1: the signature covers all of it; whatever is changed, it is the same workload or refused."""
-    der = bytearray(_SIGNED.chain[0])
-    der[position % len(der)] = value
+    chain = [bytearray(der) for der in _SIGNED.chain]
+    chain[which][position % len(chain[which])] = value
     try:
-        identity = _VERIFIER.verify((bytes(der),), {DOMAIN: TrustDomain(DOMAIN, "production")}, NOW)
+        identity = _VERIFIER.verify([bytes(der) for der in chain], {DOMAIN: TrustDomain(DOMAIN, "production")}, NOW)
     except Unauthenticated:
         return
     assert identity.spiffe_id == WORKLOAD
 
 
 _AUTHORITY = Authority()
-_SIGNED = _AUTHORITY.issue()
+_SIGNED = Authority(above=_AUTHORITY).issue()
 _STORE = TrustStore()
 _STORE.put(parse_bundle(DOMAIN, bundle(_AUTHORITY.entry)))
 _VERIFIER = CertificateVerifier(_STORE)

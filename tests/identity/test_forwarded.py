@@ -1,5 +1,6 @@
 """`X-Forwarded-Client-Cert`: what is read of it, and what is refused rather than guessed at."""
 
+import base64
 import hashlib
 from collections.abc import Callable
 from urllib.parse import quote
@@ -23,6 +24,13 @@ HASH = hashlib.sha256(SVID.chain[0]).hexdigest()
 def pem(svid: Svid) -> str:
     """Return certificates as the header holds them."""
     return quote(svid.pem, safe="")
+
+
+def odd() -> str:
+    """Return a certificate of version 2, as only a forger would write it."""
+    (der,) = LEAF.chain
+    text = base64.b64encode(der[:12] + b"\x01" + der[13:]).decode()
+    return quote(f"-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n", safe="")
 
 
 WHOLE = f'By=spiffe://prod/proxy;Hash={HASH};Cert="{pem(LEAF)}";Chain="{pem(SVID)}";Subject="O=w\\"x\\"";URI={WORKLOAD}'
@@ -83,6 +91,7 @@ def test_what_a_proxy_leaves_out_is_not_missed(header: str, certificates: int) -
         pytest.param(f'Cert="{pem(LEAF)}junk"', id="more-than-pem"),
         pytest.param('Cert="-----BEGIN%20CERTIFICATE-----AAAA-----END%20CERTIFICATE-----"', id="no-certificate"),
         pytest.param('Cert=""', id="empty-certificate"),
+        pytest.param(f'Cert="{odd()}"', id="a-version-that-does-not-exist"),
         pytest.param(f'Chain="{pem(SVID) * 5}"', id="too-many"),
         pytest.param("URI=" + "x" * 70_000, id="too-long"),
         pytest.param(";" * 100, id="nothing-but-ends"),

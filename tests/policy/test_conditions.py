@@ -36,6 +36,7 @@ HOLDS: list[tuple[str, bool]] = [
     ("arguments.filters.exists(one, one.field == 'Name')", True),
     ("arguments.name.matches('^[A-Z][a-z]+$')", True),
     ("'arguments.nothing' != \"on_behalf_of\" // a comment: nobody reads foo.bar", True),
+    (r"""r"\" == "\\" && agent.team == 'finance' || "x" == "y\"" """, True),
     ("!(arguments.amount == 1) ? true : false", True),
     ("r'\\d' != '''x''' && arguments.amount * 2 - 1 == 199", True),
 ]
@@ -59,6 +60,7 @@ REFUSED = [
     ("arguments.`amount` == 1", "means nothing here"),
     (".arguments.amount == 1", "must follow what it reads from"),
     ("arguments.?amount == 1", "name a member of 'arguments'"),
+    (r"""r"\" == bogus.name || "x" == "y" """, "there is no 'bogus' here"),
     ("lower(arguments.name) == 'x'", "there is no function 'lower' here"),
     ("arguments.name.startWith('A')", "did you mean 'startsWith'?"),
     ("arguments.name.matches('[')", "no regular expression"),

@@ -96,7 +96,7 @@ async def test_a_revoked_grant_is_revoked_for_good_and_its_sealed_part_is_gone(s
 
 
 async def test_a_status_changes_where_it_is_another_and_a_grant_lives_until_it_is_revoked(store: Store) -> None:
-    """grants.py: False where nothing changes, so that nothing is recorded; `has_live` sees what its own change did."""
+    """grants.py: False where nothing changes, so that nothing is recorded; `live` sees what its own change did."""
     steps: Sequence[tuple[str, GrantStatus, bool, bool]] = [
         ("g1", "active", False, True),
         ("g1", "reauthorization_needed", True, True),
@@ -108,11 +108,11 @@ async def test_a_status_changes_where_it_is_another_and_a_grant_lives_until_it_i
 
     def change(transaction: Transaction) -> None:
         store.grants.add(transaction, NEWER)
-        assert not store.grants.has_live(transaction, "crm")
+        assert not store.grants.live(transaction, "crm", "broker")
         store.grants.add(transaction, GRANT)
         for grant, status, changes, lives in steps:
             assert store.grants.set_status(transaction, grant, status, "day 3") is changes
-            assert store.grants.has_live(transaction, "crm") is lives
+            assert bool(store.grants.live(transaction, "crm", "broker")) is lives
 
     await store.commits.commit(change)
 

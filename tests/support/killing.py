@@ -9,8 +9,11 @@ from typing import Any
 from broker.egress import Session
 from broker.pipeline import Recorder
 from broker.pipeline.story import Story
+from broker.store.grants import GrantTable
 from broker.store.queue import CommitQueue
 from broker.vault import SigningKeys
+from broker.vault.issuing import Issuing
+from broker.vault.ledger import Ledger
 
 POINTS = (
     "before-first-commit",
@@ -25,6 +28,14 @@ POINTS = (
     "at-digest",
 )
 """Of a call, in order; and wherever a commit or a digest is made."""
+REFRESH_POINTS = (
+    "before-refresh-begins",
+    "after-refresh-began",
+    "after-refresh-answer",
+    "in-refresh-commit",
+    "after-refresh-commit",
+)
+"""Of a refresh whose token rotates, in order."""
 STARTING = ("in-first-commit-of-all", "before-recovery", "after-recovery", "before-signing")
 
 
@@ -36,6 +47,14 @@ def kill_at(point: str) -> None:
         if random.random() < chance:  # noqa: S311 - no secret
             os.kill(os.getpid(), signal.SIGKILL)
 
+    seen = 0
+
+    def second() -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 2:  # the first says that a refresh begins
+            maybe()
+
     place = {
         "before-first-commit": lambda: _around(Story, "begin", before=maybe),
         "in-first-commit": lambda: _around(Story, "_append_beginning", after=maybe),
@@ -45,6 +64,11 @@ def kill_at(point: str) -> None:
         "before-last-commit": lambda: _around(Story, "released", after=maybe),
         "in-last-commit": lambda: _around(Story, "_append_end", after=maybe),
         "after-last-commit": lambda: _around(Story, "__aexit__", after_await=maybe),
+        "before-refresh-begins": lambda: _around(Issuing, "_begin", before=maybe),
+        "after-refresh-began": lambda: _around(Issuing, "_begin", after_await=maybe),
+        "after-refresh-answer": lambda: _around(Ledger, "sealed", after=maybe),
+        "in-refresh-commit": lambda: _around(GrantTable, "replace", after=second),
+        "after-refresh-commit": lambda: _around(Issuing, "issue", after_await=maybe),
         "in-any-commit": lambda: _around(CommitQueue, "_commit", after=maybe),
         "in-first-commit-of-all": lambda: _around(CommitQueue, "_commit", after=maybe),
         "at-digest": lambda: _around(Recorder, "digest", after=maybe),
@@ -67,8 +91,8 @@ def _around(
     if after_await is not None:
         end = after_await
 
-        async def awaited(*arguments: Any) -> Any:
-            result = await original(*arguments)
+        async def awaited(*arguments: Any, **keywords: Any) -> Any:
+            result = await original(*arguments, **keywords)
             end()
             return result
 

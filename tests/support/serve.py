@@ -26,14 +26,15 @@ from broker.errors import Refusal
 from broker.redact import leaving
 from broker.vault.matcher import SecretMatcher
 from tests.support.killing import kill_at
+from tests.support.leaky import LEAKY
 from tests.support.notes import Notes
 
 NOTES = Notes()
 
 
 def find(name: str) -> Connector:
-    """Find the notes' connector, and those that are installed."""
-    return NOTES.connector if name == "notes" else find_connector(name)
+    """Find the tests' own connectors, and those that are installed."""
+    return {"notes": NOTES.connector, "leaky": LEAKY}.get(name) or find_connector(name)
 
 
 def print_facts(facts: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.egress import Secret
-from broker.vault.matcher import SecretMatcher, needles
+from broker.vault.matcher import Needles, SecretMatcher
 
 TOKEN = "00D5g000000abcd!AQ.CANARY_x/y+z==&<'" + "Qq7" * 20
 JWT = f"{'eyJhbGciOiJSUzI1NiJ9' * 2}.{'eyJzdWIiOiJ4In0' * 3}.{'c2lnbmF0dXJl' * 4}"
@@ -20,7 +20,7 @@ def matcher(*values: str) -> SecretMatcher:
     """Look for these secrets."""
     made = SecretMatcher()
     for value in values:
-        made.add(needles(Secret(value)))
+        made.add(Needles.of(Secret(value)))
     return made
 
 
@@ -78,13 +78,37 @@ def test_what_does_not_hold_the_secret_is_no_hit(token: str, other: bytes) -> No
 @given(TOKENS)
 def test_no_needle_is_short(token: str) -> None:
     """credentials.md B6: a short needle would find itself everywhere and block every answer."""
-    assert min(map(len, needles(Secret(token)))) >= 8
+    assert Needles.of(Secret(token)).shortest >= 8
 
 
 @pytest.mark.parametrize("part", JWT.split("."))
 def test_a_part_of_a_jwt_is_found_by_itself(part: str) -> None:
     """credentials.md B6: each JWT segment."""
     assert matcher(JWT).hits(part.encode())
+
+
+ESCAPERS = {
+    **ENCODERS,
+    "url, every character": lambda value: "".join(f"%{byte:02x}" for byte in value.encode()),
+    "json, every character": lambda value: "".join(f"\\u{byte:04X}" for byte in value.encode()),
+    "json in json": lambda value: json.dumps(json.dumps("".join(f"\\u{byte:04x}" for byte in value.encode()))),
+    "html, every character": lambda value: "".join(f"&#{byte};" for byte in value.encode()),
+    "html in url": lambda value: quote("".join(f"&#x{byte:x};" for byte in value.encode()), safe=""),
+    "base64 in short lines": lambda value: "\n".join(re.findall(".{1,9}", base64.b64encode(value.encode()).decode())),
+    "in short lines, in json": lambda value: json.dumps("\n".join(re.findall(".{1,5}", value))),
+}
+
+
+@pytest.mark.parametrize("encode", ESCAPERS.values(), ids=ESCAPERS.keys())
+@given(start=st.integers(18, 60))
+def test_eight_bytes_of_a_secret_are_found_in_every_encoding(encode: object, start: int) -> None:
+    """Issue 5, The leak suite: no 8 consecutive bytes of a secret, whatever escapes and line ends are put into it."""
+    assert callable(encode)
+    part = (TOKEN[:17] + "Zy8_Xw7.Vu6-Ts5~Rq4Po3Nm2Lk1" * 4)[: start + 8][start:]
+    found = matcher(TOKEN[:17] + "Zy8_Xw7.Vu6-Ts5~Rq4Po3Nm2Lk1" * 4)
+
+    assert len(part) == 8
+    assert found.hits(f'{{"echo": "before {encode(part)} after"}}'.encode())
 
 
 def test_an_empty_matcher_finds_nothing_and_a_full_one_everything_that_it_was_given() -> None:

@@ -8,12 +8,13 @@ import anyio
 import pytest
 
 from broker.audit import timestamp
-from broker.egress import Secret
+from broker.egress import HeaderSecret, Secret
 from broker.errors import AuditUnavailable, GrantUnavailable, UpstreamFailed
 from broker.oauth import Token
 from broker.store import Store
 from broker.testing.salesforce import Answer, Delay, SalesforceService
 from broker.vault import Service, Vault
+from broker.vault.matcher import Needles
 from broker.vault.tokens import Issued
 from tests.support.low_salesforce import CONNECTOR, grant_of
 
@@ -87,7 +88,7 @@ async def test_a_call_that_stops_waiting_stops_nobody_else(
 
     with anyio.fail_after(5):
         ended = await asyncio.gather(*calls, return_exceptions=True)
-    assert [type(end) for end in ended] == [asyncio.CancelledError, Secret, Secret]
+    assert [type(end) for end in ended] == [asyncio.CancelledError, HeaderSecret, HeaderSecret]
     assert salesforce.token_requests == before + 1
 
 
@@ -186,7 +187,7 @@ def issued(lives: float | None, age: float) -> Issued:
     """Make a token that lives so many seconds and is so old."""
     now = time.time() - age
     token = Token(Secret("x" * 20), None, (), now, None if lives is None else now + lives)
-    return Issued(token, Secret("Bearer " + "x" * 20), "f", frozenset())
+    return Issued(token, HeaderSecret("Bearer " + "x" * 20), "f", Needles(()))
 
 
 @pytest.mark.parametrize(

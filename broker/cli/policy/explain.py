@@ -15,6 +15,7 @@ from broker.cli.policy.call import COLOURS, explain_call
 from broker.cli.policy.sets import loaded, moment, workload_of
 from broker.documents import Snapshot, request_of
 from broker.errors import InvalidArguments, Refusal
+from broker.identity import SpiffeId
 from broker.policy import Explanation, PolicyTest, Rule
 from broker.policy import explain as explain_request
 
@@ -36,7 +37,9 @@ def explain(
     at: Annotated[str | None, typer.Option(metavar="TIME", help="When it is made; now if left out.")] = None,
     on_behalf_of: Annotated[str | None, typer.Option(metavar="EMAIL", help="On whose behalf it is made.")] = None,
     method: Annotated[str, typer.Option(help="How the agent proves itself.")] = "jwt-svid",
-    assurance: Annotated[str, typer.Option(help="How sure that proof is.")] = "attested",
+    assurance: Annotated[
+        str | None, typer.Option(help="How sure that proof is; if left out, as its trust domain's are.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say how a request is decided, by which rule, where that stands, and what would change it.
@@ -61,7 +64,7 @@ def explain(
         context={
             "time": moment(at, "--at", as_json=as_json) if at else None,
             "method": method,
-            "assurance": assurance,
+            "assurance": assurance or _usual_assurance(snapshot, workload),
         },
     )
     request = request_of(snapshot, workload, case, datetime.datetime.now(datetime.UTC))
@@ -71,6 +74,11 @@ def explain(
         print_json({**_as_json(explained), "notes": notes})
     else:
         _print(explained, notes)
+
+
+def _usual_assurance(snapshot: Snapshot, workload: str) -> str:
+    domain = snapshot.trust_domains.get(SpiffeId.parse(workload).trust_domain)
+    return "development" if domain is not None and domain.development else "attested"
 
 
 def _check_known(snapshot: Snapshot, resource: str, action: str, *, as_json: bool) -> None:

@@ -28,6 +28,7 @@ from broker.doors.admin import (
     snapshots,
     suspensions,
     trail,
+    vault,
 )
 from broker.doors.admin.operators import Handler, Needed, Operators
 from broker.errors import InternalError, OperatorRefusal, OperatorRequestInvalid, Refusal
@@ -39,6 +40,7 @@ __all__ = ["Operators", "operators_app"]
 _STATUS = {
     "operator_unknown": 403,
     "operator_forbidden": 403,
+    "consent_refused": 403,
     "not_found": 404,
     "already_exists": 409,
     "rollback_under_way": 409,
@@ -64,6 +66,7 @@ def operators_app(operators: Operators) -> ASGIApp:
         "/v1/grants": grants.grants,
         "/v1/connectors": connectors.connectors,
         "/v1/keys": keys.keys,
+        "/v1/grants/{name}": grants.show_grant,
         "/v1/documents/history": documents.history,
         "/v1/documents/history/{digest}": documents.one_set,
         "/v1/documents/files/{sha256}": documents.file,
@@ -87,10 +90,15 @@ def operators_app(operators: Operators) -> ASGIApp:
         ("POST", "/v1/agents/suspend"): suspensions.suspend,
         ("POST", "/v1/agents/resume"): suspensions.resume,
         ("POST", "/v1/grants"): grants.add_grant,
+        ("PUT", "/v1/grants/client"): grants.put_client,
+        ("POST", "/v1/grants/connect"): grants.connect,
+        ("POST", "/v1/grants/connect/{ticket}"): grants.finish_connecting,
         ("POST", "/v1/grants/{name}/test"): grants.test_grant,
+        ("POST", "/v1/grants/{name}/rotate"): grants.rotate_grant,
         ("DELETE", "/v1/grants/{name}"): grants.revoke_grant,
         ("POST", "/v1/keys"): keys.add,
         ("POST", "/v1/keys/{id}/revoke"): keys.revoke,
+        ("POST", "/v1/vault/key"): vault.rotate_key,
         ("POST", "/v1/trail/keys"): evidence.rotate_key,
         ("POST", "/v1/trail/checkpoint"): evidence.ship,
         ("POST", "/v1/trail/prune"): retention.prune_some,

@@ -27,8 +27,8 @@ from broker.errors import (
 from broker.evidence.heads import Heads
 from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
-from broker.pipeline import Recorder, Usages, harmless, service_of
-from broker.vault import AccessKeys, Opened, SigningKeys, Vault
+from broker.pipeline import Consents, Recorder, Usages, harmless, service_of
+from broker.vault import AccessKeys, Opened, Rekeying, SigningKeys, Vault
 
 _LARGEST_BODY = 1 << 20
 
@@ -78,6 +78,7 @@ class Operators:
         cut: Cut,
         approvals: Approvals,
         access_keys: AccessKeys,
+        consents: Consents,
     ) -> None:
         self.documents = documents
         self.recorder = recorder
@@ -94,9 +95,13 @@ class Operators:
         """Ends what is open for agents that are barred."""
         self.approvals = approvals
         self.access_keys = access_keys
+        self.consents = consents
         self.fetched: dict[str, bytes] = {}
         self.pruning = asyncio.Lock()
         """Held while something is pruned, and while an export takes its place before the next thing that is."""
+        self.rekeying: Rekeying | None = None
+        """The rotation of the vault's key that is under way."""
+        self.rotating = asyncio.Lock()
         self._refused = refused
 
     async def admit(self, uid: int, needed: Needed) -> Record:
@@ -128,11 +133,16 @@ class Operators:
         return found
 
     @contextlib.asynccontextmanager
-    async def calling(self, connection: Connection, kind: str, actor: Record) -> AsyncIterator[OperatorCall]:
-        """Open a connector's credential for an operator's own call; that it was used is recorded, however it ends."""
+    async def calling(
+        self, connection: Connection, kind: str, actor: Record, grant: str | None = None
+    ) -> AsyncIterator[OperatorCall]:
+        """Open a connector's credential for an operator's own call; that it was used is recorded, however it ends.
+
+        Without a `grant`, it is the one of the organisation's that has the fewest scopes.
+        """
         service = service_of(connection, self.egress)
         code: str | None = InternalError.code
-        with self.vault.open(service) as credential:
+        with self.vault.open_for_operator(service, grant) as credential:
             session = Session(service.client, service.url, credential, self.usages.noting(connection))
             call = OperatorCall(session, {}, credential)
             try:

@@ -10,6 +10,7 @@ from broker.control import KillSwitch
 from broker.documents import Snapshot
 from broker.doors.admin.operators import Operators
 from broker.doors.admin.suspensions import shown
+from broker.doors.mcp.narrowed import said
 from broker.errors import AgentBarred, NotFound
 from broker.identity import Agent
 
@@ -59,6 +60,7 @@ async def tools(operators: Operators, request: Request, _actor: Record) -> Respo
                 "listed": tool in visible,
                 "permitted": policies.could_permit(tool.resource, tool.action),
                 "built": tool.tool.run is not None,
+                "narrowed": said(policies.narrowing(tool.resource, tool.action)).strip(),
             }
             for tool in documents.catalog
             if policies.mentions(tool.resource)

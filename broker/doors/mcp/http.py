@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -67,10 +67,11 @@ def agents_app(
     tokens: TokenEndpoint,
     ready: Callable[[], Mapping[str, Any] | None],
     streams: OpenStreams,
+    pages: Sequence[Route] = (),
 ) -> ASGIApp:
-    """Return everything that agents reach over HTTP. `ready` returns None, or what keeps the broker from serving.
+    """Return everything that is reached over HTTP. `ready` returns None, or what keeps the broker from serving.
 
-    Every request is among `streams` as long as it is open.
+    Every request of an agent is among `streams` as long as it is open; `pages` are for people's browsers.
     """
 
     async def protected_resource(_request: Request) -> Response:
@@ -95,6 +96,7 @@ def agents_app(
             *tokens.routes(),
             Route("/healthz", health),
             Route("/readyz", readiness),
+            *pages,
         ]
     )
     return HostChecked(app, security)

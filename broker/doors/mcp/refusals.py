@@ -1,5 +1,6 @@
 """Refusals in MCP's words: which are protocol errors, which are results that an agent can act on."""
 
+
 import mcp_types as types
 from mcp.shared.exceptions import MCPError
 
@@ -42,4 +43,6 @@ def facts(refusal: Refusal) -> dict[str, str | int]:
         said["call_id"] = refusal.call_id
     if "approval" in refusal.facts:
         said["approval"] = refusal.facts["approval"]
+    if "consent_url" in refusal.facts:
+        said["consent_url"] = refusal.facts["consent_url"]
     return said

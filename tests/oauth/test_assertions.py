@@ -26,7 +26,7 @@ from broker.errors import (
     UpstreamTooLarge,
     VaultUnreadable,
 )
-from broker.oauth import Token, check_private_key, issue_by_assertion, revoke
+from broker.oauth import AuthorizationServer, OAuthClient, Token, check_private_key, issue_by_assertion, revoke
 from broker.testing.certificates import CertificateAuthority
 from broker.testing.salesforce import Answer, Delay, Drop, Flood, Malformed, Redirect, SalesforceService
 from tests.support.low_salesforce import client_of, grant_of
@@ -42,6 +42,11 @@ GOOD = {"access_token": "x" * 40, "token_type": "Bearer"}
 async def client(egress: Egress, salesforce: SalesforceService) -> Client:
     """Make a client that reaches the service."""
     return client_of(egress, salesforce, total_seconds=2.0, response_bytes=100_000)
+
+
+def revoking(endpoint: str) -> AuthorizationServer:
+    """Describe a server by where it revokes."""
+    return AuthorizationServer("https://unused.example/token", "https://unused.example", revocation_endpoint=endpoint)
 
 
 async def issue(client: Client, salesforce: SalesforceService, **changes: Any) -> Token:
@@ -252,8 +257,8 @@ async def test_a_token_is_revoked_at_the_service(client: Client, salesforce: Sal
     token = await issue(client, salesforce)
     endpoint = f"{salesforce.url}/services/oauth2/revoke"
 
-    await revoke(client, endpoint, salesforce.consumer_key, token.access)
-    await revoke(client, endpoint, salesforce.consumer_key, token.access)
+    await revoke(client, revoking(endpoint), OAuthClient(salesforce.consumer_key), token.access)
+    await revoke(client, revoking(endpoint), OAuthClient(salesforce.consumer_key), token.access)
 
     header = Secret(f"Bearer {token.access.reveal()}")
     answer = await client.send(
@@ -274,7 +279,7 @@ async def test_a_revocation_names_the_client_and_carries_nothing_else(
     async with serving(authority.issue("server"), script) as upstream:
         reach = Reach(frozenset({upstream.host}), (ip_network("127.0.0.0/8"),))
         recorder = egress.client(reach, Limits(), authority.certificate_file.read_text())
-        await revoke(recorder, f"{upstream.url}/revoke", "3MVG9", Secret("to!ken"))
+        await revoke(recorder, revoking(f"{upstream.url}/revoke"), OAuthClient("3MVG9"), Secret("to!ken"))
 
     assert parse_qs(upstream.received[0].body.decode()) == {
         "token": ["to!ken"],
@@ -294,7 +299,9 @@ async def test_a_revocation_that_fails_says_so(
     salesforce.faults.add(Answer(path="/oauth2/revoke", status=status, body=body))
 
     with pytest.raises(UpstreamFailed):
-        await revoke(client, f"{salesforce.url}/services/oauth2/revoke", "3MVG9", Secret("x" * 20))
+        await revoke(
+            client, revoking(f"{salesforce.url}/services/oauth2/revoke"), OAuthClient("3MVG9"), Secret("x" * 20)
+        )
 
 
 def pem(key: Any, form: str = "PKCS8", passphrase: bytes | None = None) -> str:

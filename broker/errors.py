@@ -48,7 +48,7 @@ class ProofMissing(Unauthenticated):
 
 
 class ProofMalformed(Unauthenticated):
-    """The token is not a JWT-SVID as the SPIFFE standard writes it."""
+    """The token is not one that this broker takes: a JWT-SVID, a JWT of a configured issuer, or an access key."""
 
     code = "proof_malformed"
 
@@ -81,6 +81,24 @@ class ProofUntrusted(Unauthenticated):
     """No key that this broker trusts has signed the token."""
 
     code = "proof_untrusted"
+
+
+class ProofRevoked(Unauthenticated):
+    """This access key has been revoked; ask an administrator for another, or better for an SVID."""
+
+    code = "proof_revoked"
+
+
+class AssertionReplayed(Unauthenticated):
+    """The assertion has been used before; each is good for one use. Get a new one."""
+
+    code = "assertion_replayed"
+
+
+class InsufficientScope(Unauthenticated):
+    """The token lacks a scope that this broker asks for; authorize again with the scopes that the answer names."""
+
+    code = "insufficient_scope"
 
 
 class ProxyUnknown(Unauthenticated):
@@ -121,6 +139,18 @@ class AgentUnregistered(AgentBarred):
     """No agent is registered for this workload identity; ask an administrator to register it."""
 
     code = "agent_unregistered"
+
+
+class IdentityUnmapped(AgentBarred):
+    """The token is genuine, but no rule of its issuer maps it to an agent; ask an administrator for one."""
+
+    code = "identity_unmapped"
+
+
+class IdentityAmbiguous(AgentBarred):
+    """The token is genuine, but several rules of its issuer map it to an agent; an administrator must decide."""
+
+    code = "identity_ambiguous"
 
 
 class AgentSuspended(AgentBarred):
@@ -168,10 +198,28 @@ class ApprovalNeeded(Refusal):
     code = "approval_needed"
 
 
+class ApprovalRefused(Refusal):
+    """An operator has refused this call; do not repeat it as it is."""
+
+    code = "approval_refused"
+
+
+class TooManyApprovals(Refusal):
+    """Too many calls of this agent wait for an operator's approval; wait until some are decided."""
+
+    code = "too_many_approvals"
+
+
 class InvalidArguments(Refusal):
     """The arguments do not match the tool's input schema."""
 
     code = "invalid_arguments"
+
+
+class CursorInvalid(Refusal):
+    """The cursor is not one of this agent, tool and query, or has expired; begin again without it."""
+
+    code = "cursor_invalid"
 
 
 class ArgumentsTooLarge(Refusal):
@@ -320,6 +368,12 @@ class UpstreamNotFound(Upstream):
     """The service has no such record."""
 
     code = "upstream_not_found"
+
+
+class UpstreamChanged(Upstream):
+    """The record was changed meanwhile; read it again before you change it."""
+
+    code = "upstream_changed"
 
 
 class UpstreamRejected(Upstream):

@@ -15,6 +15,7 @@ LAYERS = (
     {"catalog", "policy", "redact", "audit"},
     {"store"},
     {"vault", "budget", "documents"},
+    {"control"},
     {"pipeline"},
     {"evidence"},
     {"doors"},

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import datetime
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -16,10 +15,9 @@ from broker.app.parts import Parts
 from broker.app.process import settle_garbage
 from broker.app.status import serving
 from broker.documents import Invalid, Snapshot
-from broker.errors import AgentBarred, AuditUnavailable
+from broker.errors import AuditUnavailable
 from broker.evidence.differences import fitting
 from broker.evidence.history import names_of_changed
-from broker.identity import Registry
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +41,14 @@ async def live(parts: Parts, stop: asyncio.Event, ready: Callable[[Serving], Non
         )
         parts.documents.let_go()
         async with doors.open(), anyio.create_task_group() as tasks:
-            tasks.start_soon(_keep_up, partial(parts.documents.watch, changes.loaded, changes.refused))
+            tasks.start_soon(
+                _keep_up, partial(parts.documents.watch, changes.loaded, changes.refused, changes.in_force)
+            )
             tasks.start_soon(_keep_up, parts.recorder.keep_settling)
             tasks.start_soon(_keep_up, parts.refused.keep_flushing)
             tasks.start_soon(_keep_up, parts.heads.keep)
             tasks.start_soon(_keep_up, changes.keep_cutting)
+            tasks.start_soon(_keep_up, parts.webhooks.keep_sending)
             tasks.start_soon(_keep_up, parts.indexer.keep_up)
             settle_garbage()
             logger.info("serving", extra={"documents": parts.documents.current.digest[:12]})
@@ -76,17 +77,21 @@ class Changes:
             changed=names_of_changed(self._parts.documents.current.files, snapshot.files),
             restart_needed=restart_needed,
         )
-        await self._doors.cut(partial(_is_barred, snapshot.registry))
         self._parts.trust_snapshot(snapshot)
         logger.info("documents loaded", extra={"digest": snapshot.digest[:12], "warnings": len(snapshot.warnings)})
         if restart_needed:
             logger.warning("the Broker document changed; its changes take effect at the next start")
 
+    async def in_force(self, _snapshot: Snapshot) -> None:
+        """Cut what is open for agents that may no longer call, and tell those whose tools are others now."""
+        await self._doors.cut_barred()
+        await self._parts.server.listeners.look()
+
     async def keep_cutting(self) -> None:
         """End every second, for ever, what is open for agents that may no longer call: time ends them too."""
         while True:
             await asyncio.sleep(_CUT_EVERY)
-            await self._doors.cut(partial(_is_barred, self._parts.documents.current.registry))
+            await self._doors.cut_barred()
 
     async def refused(self, invalid: Invalid) -> None:
         """Record and log mistakes; the set in force stays. Raises `AuditUnavailable` if they cannot be recorded."""
@@ -99,14 +104,6 @@ class Changes:
         logger.error("documents refused, the set in force stays", extra={"mistakes": len(invalid.problems)})
         for problem in invalid.problems[:_MOST_LOGGED]:
             logger.error("mistake in a document", extra={"at": problem})
-
-
-def _is_barred(registry: Registry, workload: str) -> bool:
-    try:
-        registry.standing(workload, datetime.datetime.now(datetime.UTC))
-    except AgentBarred:
-        return True
-    return False
 
 
 async def _keep_up(job: Callable[[], Awaitable[None]]) -> None:

@@ -17,10 +17,20 @@ from broker.app.mutual import MutualProtocol, ask_for_certificates
 from broker.app.parts import Parts
 from broker.app.proxy import bind_proxy
 from broker.app.status import status
+from broker.control import Barred
 from broker.documents import Snapshot
 from broker.doors.admin import Operators, operators_app
 from broker.doors.consent import consent_routes
-from broker.doors.mcp import AgentsSocket, Barred, OpenStreams, Sessions, SseDoor, agents_app, everyone
+from broker.doors.mcp import (
+    AgentsSocket,
+    OpenStreams,
+    ProtectedResource,
+    Sessions,
+    SseDoor,
+    agents_app,
+    everyone,
+)
+from broker.doors.token import TokenEndpoint
 from broker.errors import ListenerRefused
 
 _CLOSING_SECONDS = 2.0
@@ -34,6 +44,7 @@ class Doors:
     """Everything that listens. Bound when made; raises `ListenerRefused`, and then nothing is bound."""
 
     def __init__(self, parts: Parts) -> None:
+        self._parts = parts
         documents = parts.documents.current
         document, listen = documents.broker, documents.broker.listen
         self.agents_path = documents.base / listen.agents_socket
@@ -67,7 +78,16 @@ class Doors:
             SseDoor(parts.server, document.caps.request_bytes, self._requests),
             parts.entrance,
             _security(documents, self.url),
-            document.audience,
+            ProtectedResource(
+                document.audience, lambda: parts.documents.current.issuers, parts.federation.authorization_server
+            ),
+            TokenEndpoint(
+                parts.federation.authorization_server,
+                parts.entrance,
+                parts.clients,
+                parts.delegations,
+                document.audience,
+            ),
             parts.trouble,
             self._requests,
             consent_routes(parts.consents),
@@ -83,6 +103,11 @@ class Doors:
             lambda: status(parts),
             parts.indexer,
             parts.history,
+            parts.pipeline.usages,
+            parts.switch,
+            self._cut_barred,
+            parts.approvals,
+            parts.access_keys,
             parts.consents,
         )
         mutual = MutualProtocol if listen.client_certificates else None
@@ -113,6 +138,14 @@ class Doors:
         self._requests.cut(barred)
         self._agents.cut(barred)
         await self._sessions.cut(barred)
+
+    async def cut_barred(self) -> None:
+        """End what is open for agents that may no longer call, and what people have approved for them."""
+        await self._cut_barred(self._parts.switch.bars)
+
+    async def _cut_barred(self, barred: Barred) -> None:
+        await self.cut(barred)
+        await self._parts.approvals.look(self._parts.documents.current, barred)
 
     def close(self) -> None:
         """Listen no more, and take the sockets away."""

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from broker.app.federation import Federation
 from broker.app.options import Options
 from broker.budget import CallLimits, CallSlots
+from broker.control import Approvals, KillSwitch, Webhooks
 from broker.documents import Documents, Snapshot
 from broker.doors.entrance import Entrance, RefusedAuthentications
 from broker.doors.mcp import McpServer
@@ -19,7 +21,15 @@ from broker.evidence.sinks import open_sink
 from broker.identity import BundleKeeper, BundleUrl, Identifier, TrustStore, WorkloadApi
 from broker.pipeline import Consents, Pipeline, Recorder
 from broker.store import Store
-from broker.vault import SigningKeys, Vault, put_next_key_in_place, read_key, read_next_key
+from broker.vault import (
+    AccessKeys,
+    Delegations,
+    SigningKeys,
+    Vault,
+    put_next_key_in_place,
+    read_key,
+    read_next_key,
+)
 
 
 class Parts:
@@ -46,13 +56,21 @@ class Parts:
         self.egress = Egress()
         self.trust = TrustStore()
         self.bundles = BundleKeeper(self.trust)
+        self.federation = Federation(documents, self.egress)
         broker = documents.current.broker
         sinks = [open_sink(source, self.egress) for source in documents.current.sinks]
         self.heads = Heads(store, signing, recorder, sinks, broker.trail.checkpoint_seconds)
         caps = broker.caps
         self.slots = CallSlots(caps.calls_at_once, caps.calls_at_once_per_agent)
         self.consents = Consents(documents, vault, self.egress, recorder)
-        self.pipeline = Pipeline(documents, recorder, self.slots, CallLimits(store), vault, self.egress, self.consents)
+        self.switch = KillSwitch(documents, store, recorder.owe)
+        self.webhooks = Webhooks(documents, store, self.egress, signing)
+        self.approvals = Approvals(store, recorder.digest, vault, self.webhooks.announce, recorder.owe)
+        limits = CallLimits(store)
+        self.pipeline = Pipeline(
+            documents, self.switch, self.approvals, recorder, self.slots, limits, vault, self.egress, self.consents
+        )
+        self.access_keys = AccessKeys(store)
         self.refused = RefusedAuthentications(recorder.note)
         self.indexer = Indexer(store)
         identifier = Identifier(
@@ -60,8 +78,19 @@ class Parts:
             self.trust,
             lambda: documents.current.registry,
             lambda: documents.current.trust_domains,
+            federated=self.federation.verifier,
+            reviews=self.federation.reviews,
+            keys=self.access_keys.ring,
+            issued=self.federation.issued,
         )
-        self.entrance = Entrance(documents, identifier, self.refused, development=options.development)
+        self.entrance = Entrance(documents, self.switch, identifier, self.refused, development=options.development)
+        self.clients = Identifier(
+            self.federation.authorization_server,
+            self.trust,
+            lambda: documents.current.registry,
+            lambda: documents.current.trust_domains,
+        )
+        self.delegations = Delegations(store, self.federation.assertions, self.federation.issued)
         self.server = McpServer(documents, self.pipeline)
 
     @classmethod
@@ -88,7 +117,12 @@ class Parts:
         parts = cls(options, documents, store, vault, signing, recorder)
         stack.push_async_callback(parts.egress.close)
         stack.push_async_callback(parts.bundles.close)
+        stack.push_async_callback(parts.federation.keeper.close)
+        await parts.access_keys.start()
         await parts.heads.check()
+        await parts.switch.start()
+        await parts.approvals.start()
+        await parts.approvals.look(snapshot, parts.switch.bars)
         parts.unfinished = await recorder.recover()
         parts.trust_snapshot(snapshot)
         return parts
@@ -107,6 +141,7 @@ class Parts:
                 client = self.egress.client(reach, Limits(response_bytes=1 << 20), source.authority)
                 kept.append(BundleUrl(name, source.url, client, source.stale_after, source.server))
         self.bundles.keep(kept)
+        self.federation.put_in_force(snapshot)
 
     def trouble(self) -> Mapping[str, Any] | None:
         """Return what keeps the broker from serving calls now, or None."""

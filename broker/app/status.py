@@ -42,6 +42,8 @@ def status(parts: Parts) -> Mapping[str, Any]:
         },
         "search_index": parts.indexer.lag(),
         "agents": len(documents.registry.agents),
+        "approvals_waiting": parts.approvals.waiting,
+        "suspensions": sum(1 for _ in parts.switch.in_force),
         "tools": sum(1 for _ in documents.catalog),
         "tools_built": sum(tool.tool.run is not None for tool in documents.catalog),
         "connectors": sorted(documents.connections),
@@ -50,6 +52,7 @@ def status(parts: Parts) -> Mapping[str, Any]:
             name: {
                 "development": domain.development,
                 "environment": domain.environment,
+                "takes_svids": name in documents.trust_sources,
                 "keys": len(bundle.keys) if (bundle := parts.trust.find(name)) else None,
                 "authorities": len(bundle.authorities) if bundle else None,
                 "stale": parts.trust.is_stale(name, now),
@@ -57,6 +60,18 @@ def status(parts: Parts) -> Mapping[str, Any]:
             }
             for name, domain in documents.trust_domains.items()
         },
+        "issuers": {
+            issuer.name: {
+                "issuer": url,
+                "environment": issuer.environment,
+                "asks_api_server": issuer.is_reviewed,
+                "needs_keys": issuer.has_keys,
+                "keys": len(held.keys) if (held := parts.federation.keys.find(url)) else None,
+                "age_seconds": int(now - held.fetched_at) if held and held.fetched_at else None,
+            }
+            for url, issuer in documents.issuers.items()
+        },
+        "access_keys": sum(row.revoked is None for row in parts.access_keys.all()),
     }
 
 

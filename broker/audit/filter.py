@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Self
 
 NAMES = ("since", "until", "agent", "owner", "team", "resource", "action", "decision", "code")
-DECISIONS = ("permit", "deny")
+DECISIONS = ("permit", "deny", "needs_approval")
 
 
 @dataclass(frozen=True, slots=True)

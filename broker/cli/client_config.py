@@ -1,5 +1,6 @@
 """`aam client-config`."""
 
+import json
 import shlex
 import shutil
 import sys
@@ -11,7 +12,8 @@ import typer
 from broker.cli.daemon import HERE, Directory, agents_socket
 from broker.cli.dev import find_agent
 from broker.cli.output import AsJson, console, fail, plain, print_json, problems, stop
-from broker.documents import Invalid, load
+from broker.documents import Invalid, Snapshot, load
+from broker.identity import Agent
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -24,6 +26,9 @@ def client_config(
     token_file: Annotated[
         Path | None, typer.Option(help="Prove the agent by a token file that a helper renews, not by the process.")
     ] = None,
+    login: Annotated[
+        bool, typer.Option("--login", help="By HTTP, with a person who logs in: for clients that speak OAuth.")
+    ] = False,
     workload_api: Annotated[
         str | None,
         typer.Option(help="Prove the agent by tokens of the Workload API, for example unix:///run/spire/agent.sock."),
@@ -36,6 +41,9 @@ def client_config(
     except Invalid as invalid:
         fail(invalid, as_json=as_json)
     found = find_agent(snapshot, agent, as_json=as_json)
+    if login:
+        _print_login(snapshot, found, as_json=as_json)
+        return
     command = [aam(), *relay_arguments(directory, found.name, token_file)]
     if workload_api is not None:
         if token_file is not None:
@@ -60,6 +68,33 @@ def client_config(
         renewing = shlex.join([*helper, "--write", str(token_file.absolute()), "--renew"])
         console.print("\n[dim]# Keep the token fresh (in production: spiffe-helper, or what is mounted):[/dim]")
         console.print(plain(renewing))
+
+
+def _print_login(snapshot: Snapshot, agent: Agent, *, as_json: bool) -> None:
+    """Print how clients connect at which a person logs in; each is known to its issuer by the id of a rule."""
+    clients = [
+        (issuer, rule.client)
+        for issuer in snapshot.issuers.values()
+        for rule in issuer.rules
+        if rule.workload == agent.workload and rule.client is not None
+    ]
+    if not clients:
+        stop(
+            f"No Issuer document has a rule with 'agent: {agent.name}' and a client: nobody can log in for it.",
+            as_json=as_json,
+        )
+    url = snapshot.broker.audience
+    configurations = [mcp_servers(["npx", "-y", "mcp-remote", url, *_static(client)]) for _, client in clients]
+    if as_json:
+        print_json(configurations[0] if len(configurations) == 1 else configurations)
+        return
+    for (issuer, client), configuration in zip(clients, configurations, strict=True):
+        console.print(f"[dim]# People log in at {plain(issuer.issuer)}, with the client {plain(client)}:[/dim]")
+        print_json(configuration)
+
+
+def _static(client: str) -> list[str]:
+    return ["--static-oauth-client-info", json.dumps({"client_id": client})]
 
 
 def relay_arguments(directory: Path, agent: str, token_file: Path | None) -> list[str]:

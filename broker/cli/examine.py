@@ -196,6 +196,7 @@ def _daemon(directory: Path, snapshot: Snapshot | None) -> Iterator[Finding]:
     yield Finding("broker", "fine", f"{status['version']}, process {status['pid']}")
     yield _sockets(directory)
     yield from _in_force(status, snapshot)
+    yield from _issuers(status)
     trouble = status["trouble"]
     yield (
         Finding("store", "wrong", f"the broker says {trouble['status']}", "free the disk, or see the broker's log")
@@ -263,7 +264,7 @@ def _in_force(status: dict[str, Any], snapshot: Snapshot | None) -> Iterator[Fin
                 "its bundle could not be renewed for too long, so its agents are refused",
                 "check the bundle's URL or the Workload API; see the broker's log",
             )
-        elif not domain["keys"] and not domain["authorities"]:
+        elif domain["takes_svids"] and not domain["keys"] and not domain["authorities"]:
             yield Finding(
                 f"trust {name}",
                 "wrong",
@@ -275,6 +276,17 @@ def _in_force(status: dict[str, Any], snapshot: Snapshot | None) -> Iterator[Fin
                 f"trust {name}", "warning", "development is switched off, so its agents are refused",
                 "aam serve --development, on a developer's machine",
             )  # fmt: skip
+
+
+def _issuers(status: dict[str, Any]) -> Iterator[Finding]:
+    for name, issuer in status.get("issuers", {}).items():
+        if issuer["needs_keys"] and not issuer["keys"]:
+            yield Finding(
+                f"issuer {name}",
+                "wrong",
+                "the broker has no key of it, so its tokens are refused",
+                f"see that {issuer['issuer']} can be reached, and the broker's log",
+            )
 
 
 def _agents(directory: Path, snapshot: Snapshot) -> Iterator[Finding]:

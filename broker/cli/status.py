@@ -41,6 +41,12 @@ def _print(found: dict[str, Any]) -> None:
             f"{', stale: no longer trusted' if domain['stale'] else ''})"
             for name, domain in found["trust_domains"].items()
         ),
+        "issuers": ", ".join(
+            f"{name} ({one['environment']}, {counted(one['keys'] or 0, 'key')}"
+            f"{', asks its API server' if one['asks_api_server'] else ''})"
+            for name, one in found.get("issuers", {}).items()
+        )
+        or "none",
         "trail": f"{trail['log']}, {counted(trail['records'], 'record')}, root {trail['root'][:16]}…",
         "head signed": f"{counted(trail['signed'] or 0, 'record')} at {trail['signed_at']}",
         **{f"shipped to {one['name']}": _shipped(one) for one in trail["ship"]},
@@ -49,8 +55,15 @@ def _print(found: dict[str, Any]) -> None:
     }
     state = f"[red]{plain(trouble['status'])}[/red]" if trouble else "[green]serving[/green]"
     console.print(f"The broker is {state}.")
+    if found["suspensions"]:
+        said = counted(found["suspensions"], "suspension")
+        console.print(f"  [red]suspended[/red] {said} in force: aam agents suspensions")
     for name, value in rows.items():
         console.print(f"  [dim]{name:<16}[/dim] {plain(value)}")
+    if found["approvals_waiting"]:
+        calls = counted(found["approvals_waiting"], "call")
+        waits = "wait" if found["approvals_waiting"] > 1 else "waits"
+        console.print(f"  [yellow]approval[/yellow] {calls} {waits} for a person's: aam approvals list")
     for what, why in found["hindrances"].items():
         console.print(f"  [red]no calls[/red] {plain(what)}: {plain(why)}")
     for problem in found["documents"]["problems"]:

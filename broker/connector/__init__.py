@@ -7,8 +7,8 @@ already authorised; it never sees a token.
 
 import ipaddress
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -19,6 +19,7 @@ __all__ = [
     "Comparison",
     "Connector",
     "ConnectorDocument",
+    "Cursors",
     "Emit",
     "Endpoints",
     "GrantKind",
@@ -27,6 +28,8 @@ __all__ = [
     "Session",
     "Tool",
     "ToolCall",
+    "Touch",
+    "Usage",
     "errors",
 ]
 
@@ -79,10 +82,13 @@ class LimitsDocument(BaseModel):
     request_bytes: Annotated[int, Field(gt=0, le=64 << 20)] = 1 << 20
     response_bytes: Annotated[int, Field(gt=0, le=64 << 20)] = 4 << 20
     connections: Annotated[int, Field(gt=0, le=1000)] = 100
+    reserve: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="How many of the requests that the service allows are left to others."
+    )
 
     def limits(self) -> Limits:
         """Return them as egress takes them."""
-        return Limits(**self.model_dump())
+        return Limits(**self.model_dump(exclude={"reserve"}))
 
 
 GrantKind = Literal[
@@ -207,15 +213,76 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
+class Touch:
+    """What a call does to a resource of the same connector beside its own: decided by itself, as a call of its own.
+
+    `fields` are all that the call selects, compares, orders by or writes there: a call is refused by the first of them
+    that no policy permits or that one masks. `arguments` are what the resource's own tool would have been given.
+    """
+
+    resource: str
+    action: str
+    fields: frozenset[str]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Cursors(Protocol):
+    """Makes the cursors of one agent and tool: opaque to the agent, and of no use to another."""
+
+    def seal(self, query: str, place: Any) -> str:
+        """Return a cursor for a place, of JSON values, in the results of a query."""
+        ...
+
+    def open(self, query: str, cursor: str) -> Any:
+        """Return the place; raise `CursorInvalid` if the cursor is not one of this agent, tool and query."""
+        ...
+
+
+class NoCursors:
+    """For calls whose results are not handed over in pages: its cursors are empty, and it takes none."""
+
+    def seal(self, query: str, place: Any) -> str:  # noqa: ARG002 - the protocol's own signature
+        """Return none."""
+        return ""
+
+    def open(self, query: str, cursor: str) -> Any:  # noqa: ARG002
+        """Refuse."""
+        raise errors.CursorInvalid
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCall:
-    """One permitted call: arguments that match the tool's input schema, where to tell progress, and its scope."""
+    """One permitted call: arguments that match the tool's input schema, where to tell progress, and its scope.
+
+    `touched` has the scope of everything that the tool's `touches` named, by resource and action. `key` is the same
+    for the same agent, tool and arguments, and for no others: by it a service can know a repeated write. `most_bytes`
+    is the largest result that will be released, as JSON.
+    """
 
     arguments: Mapping[str, Any]
     emit: Emit
     scope: Scope = Scope()
+    touched: Sequence[Scope] = ()
+    key: str = ""
+    cursors: Cursors = field(default_factory=NoCursors)
+    most_bytes: int | None = None
+
+    def scope_of(self, touch: int) -> Scope:
+        """Return the scope of a touch by its number; of what nobody has decided, one without any field."""
+        return self.touched[touch] if touch < len(self.touched) else Scope(frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How much of what a service allows in its own period is used."""
+
+    used: int
+    most: int
 
 
 Run = Callable[[ToolCall, Session], Awaitable[Any]]
+Touches = Callable[[Mapping[str, Any]], Sequence[Touch]]
+"""Names everything that a call with these arguments touches beside its own resource; may refuse, as `Check` does."""
 Check = Callable[[Mapping[str, Any]], None]
 """Raises `InvalidArguments` for what the input schema cannot say; called before anything is recorded as begun."""
 
@@ -229,7 +296,8 @@ class Tool:
     arguments that match the schema, before the call has begun. `filterable` are the fields by which `run` can narrow a
     call to a scope's filters; a policy that filters by another is refused when it is loaded. `records` is the member of
     the result that holds the record or the list of records, "" where the result itself is the record; a policy that
-    narrows what may leave of a tool that names none is refused when it is loaded.
+    narrows what may leave of a tool that names none is refused when it is loaded. What `touches` names is decided with
+    the call, and the first that no policy permits refuses it.
     """
 
     resource: str
@@ -243,6 +311,7 @@ class Tool:
     check: Check | None = None
     filterable: frozenset[str] = frozenset()
     records: str | None = None
+    touches: Touches | None = None
 
 
 class NoSettings(BaseModel):
@@ -259,7 +328,8 @@ class Connector:
     only not pinned yet (no snapshot, or none of a resource) it lists as not built, so that policies can name it.
     `grant` is how it is usually connected, `further_grants` how else it can be.
     `expired` tells whether a response means "renew the token and try again" (asked once a call). `describe` fetches
-    what the service says of itself, to be pinned; `probe` is a harmless call that shows whether a grant works.
+    what the service says of itself, to be pinned; `probe` is a harmless call that shows whether a grant works. `usage`
+    reads from a response how much of the service's allowance is used, where it says so.
     """
 
     name: str
@@ -271,4 +341,5 @@ class Connector:
     probe: Callable[[Session, ConnectorDocument], Awaitable[str]]
     describe: Callable[[Session, ConnectorDocument], Awaitable[Any]] | None = None
     settings: type[BaseModel] = NoSettings
+    usage: Callable[[Response], Usage | None] | None = None
     further_grants: Sequence[GrantKind] = ()

@@ -5,13 +5,14 @@ from broker.documents.check import load
 from broker.documents.comparing import Difference, compare
 from broker.documents.memory import Memory
 from broker.documents.models import API_VERSION, KINDS, BrokerDocument, CapsPart, schema
-from broker.documents.snapshot import Connection, FindConnector, Invalid, SinkSource, Snapshot
+from broker.documents.snapshot import Announcing, Connection, FindConnector, Invalid, SinkSource, Snapshot
 from broker.documents.source import Problem
 from broker.documents.watch import Documents, load_settled
 
 __all__ = [
     "API_VERSION",
     "KINDS",
+    "Announcing",
     "BrokerDocument",
     "CapsPart",
     "Connection",

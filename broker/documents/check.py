@@ -4,10 +4,12 @@ from pathlib import Path
 
 from broker.connector.installed import find_connector
 from broker.documents.agents import Operators, check_operators, check_registry
+from broker.documents.announcing import check_announcing
 from broker.documents.certificates import check_certificates
 from broker.documents.connections import check_connections
 from broker.documents.files import SetFiles, set_digest
 from broker.documents.findings import Findings
+from broker.documents.issuers import check_issuers
 from broker.documents.listen import check_listeners
 from broker.documents.memory import Memory
 from broker.documents.outline import outline
@@ -40,14 +42,16 @@ def load(
     broker = _broker(findings, directory)
     check_listeners(findings)
     sinks = check_sinks(findings, broker, directory)
+    announcing = check_announcing(findings, broker)
     sign_in = check_sign_in(findings, broker)
 
-    # 2. Who calls, and who is asked: trust domains, operators, agents.
+    # 2. Who calls, and who is asked: trust domains, operators, agents, and the issuers whose tokens stand for them.
     domains, sources = check_trust(findings)
     operators = check_operators(findings, broker) if broker else {}
     if broker is not None:
         check_certificates(findings, broker, domains)
     registry = check_registry(findings, domains, {**operators, **(operators_in_force or {})})
+    issuers, issuer_sources = check_issuers(findings, registry, broker, directory)
 
     # 3. What there is to call, and who may.
     connections, catalog = check_connections(findings, find)
@@ -67,9 +71,12 @@ def load(
         broker=broker.spec,
         broker_name=broker.name,
         sinks=sinks,
+        announcing=announcing,
         sign_in=sign_in,
         trust_domains=domains,
         trust_sources=sources,
+        issuers=issuers,
+        issuer_sources=issuer_sources,
         registry=registry,
         policies=policies,
         policy_names=names,

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from broker.connector import ConnectorDocument, FileName
-from broker.identity import AgentDocument, TrustDomainDocument
+from broker.identity import AgentDocument, IssuerDocument, TrustDomainDocument
 from broker.policy import AgentPolicyDocument
 
 API_VERSION = "access.envisionai.dev/v1"
@@ -191,6 +191,30 @@ class TrailPart(_Part):
     )
 
 
+class ApprovalsPart(_Part):
+    """Where people decide what needs their approval, and how those are reached who tell them."""
+
+    url: (
+        Annotated[
+            str,
+            Field(
+                pattern=r"^https?://[^\s/@{}]+/[^\s{}]*\{id\}[^\s{}]*$", examples=["https://chat.example.com/aam/{id}"]
+            ),
+        ]
+        | None
+    ) = Field(
+        default=None, description="Where a person finds a request, with {id} for its id: a page or a channel of yours."
+    )
+    private_ranges: list[str] = Field(
+        default_factory=list,
+        description="Private address ranges that a policy's webhook may resolve to, as 10.0.0.0/8.",
+    )
+    certificate_authority: FileName | None = Field(
+        default=None,
+        description="A PEM file with the authority of webhooks' certificates, if that is not a public one.",
+    )
+
+
 _HTTPS = r"^https://[^\s/@?#]+(/[^\s?#]*)?$"
 
 
@@ -242,6 +266,7 @@ class BrokerDocument(_Part):
         default=None, description="How people consent to the use of their own accounts; without it, nobody can."
     )
     caps: CapsPart = Field(default_factory=CapsPart)
+    approvals: ApprovalsPart = Field(default_factory=ApprovalsPart)
 
 
 class Metadata(_Part):
@@ -293,6 +318,13 @@ class TrustDomain(_Document):
     spec: TrustDomainDocument
 
 
+class Issuer(_Document):
+    """An issuer of tokens, other than a trust domain, and whom its tokens stand for."""
+
+    kind: Literal["Issuer"]
+    spec: IssuerDocument
+
+
 class Connector(_Document):
     """A service that agents may use through the broker."""
 
@@ -302,7 +334,7 @@ class Connector(_Document):
 
 
 KINDS: dict[str, type[_Document]] = {
-    kind.__name__: kind for kind in (Broker, AgentPolicy, Agent, TrustDomain, Connector)
+    kind.__name__: kind for kind in (Broker, AgentPolicy, Agent, TrustDomain, Issuer, Connector)
 }
 
 

@@ -8,6 +8,7 @@ from broker.catalog import Catalog, CatalogTool
 from broker.documents.connections import named_resources
 from broker.documents.expressions import check_expressions, written
 from broker.documents.findings import Findings, value_at
+from broker.documents.rollout import check_rollout
 from broker.documents.source import Place, Source
 from broker.documents.words import closest, nearest
 from broker.identity import Registry
@@ -30,6 +31,7 @@ def check_policies(
             )
         for number, model in enumerate(spec.models.allow):
             findings.warn(document, ("spec", "models", "allow", number), f"{model!r} has no ModelRoute yet")
+        check_rollout(findings, document)
         if check_expressions(findings, document, catalog):
             collected.setdefault(workload, []).append(written(document))
     _check_rules(findings, catalog)
@@ -84,6 +86,8 @@ def _check_rules(findings: Findings, catalog: Catalog) -> None:
     for source in (*sources, *findings.with_mistakes("AgentPolicy")):
         for number in _numbers(value_at(source.value, ("spec", "tools"))):
             _check_rule(findings, source, ("spec", "tools", number), resources, catalog)
+        for number in _numbers(value_at(source.value, ("spec", "tests"))):
+            _check_test(findings, source, ("spec", "tests", number), resources, catalog)
 
 
 def _check_rule(findings: Findings, source: Source, place: Place, resources: set[str], catalog: Catalog) -> None:
@@ -99,6 +103,18 @@ def _check_rule(findings: Findings, source: Source, place: Place, resources: set
         meant = closest(resource, resources)
         offered = catalog.actions(meant) if meant else _all_actions(findings, catalog)
         _check_actions(findings, source, place, meant, offered)
+
+
+def _check_test(findings: Findings, source: Source, place: Place, resources: set[str], catalog: Catalog) -> None:
+    """Check that a test asks for something that there is: what there is not is denied, and shows nothing."""
+    resource, action = findings.right(source, (*place, "resource")), findings.right(source, (*place, "action"))
+    if resource is None or action is None:
+        return
+    if resource not in resources and _is_missing(findings, resource, resources):
+        findings.wrong(source, (*place, "resource"), f"no connector offers {resource!r}{nearest(resource, resources)}")
+    offered = catalog.actions(resource)
+    if offered and action not in offered:
+        findings.wrong(source, (*place, "action"), f"{resource} offers no {action!r}{nearest(action, offered)}")
 
 
 def _check_wildcard(

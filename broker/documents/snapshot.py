@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from broker.catalog import Catalog, CatalogTool
 from broker.connector import Connector, ConnectorDocument
@@ -14,7 +15,7 @@ from broker.documents.outline import Outline
 from broker.documents.source import Problem
 from broker.egress import Limits, Reach
 from broker.errors import DocumentsInvalid
-from broker.identity import BundleServer, Endpoint, Registry, TrustBundle, TrustDomain
+from broker.identity import BundleServer, Endpoint, Issuers, Registry, TrustBundle, TrustDomain
 from broker.policy import NO_POLICIES, AgentPolicies
 
 FindConnector = Callable[[str], Connector]
@@ -86,6 +87,29 @@ class TrustSource:
 
 
 @dataclass(frozen=True, slots=True)
+class Server:
+    """A server that is asked who somebody is: its URL, and what is needed to reach it."""
+
+    url: str
+    hosts: frozenset[str]
+    authority: str | None
+    private: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerSource:
+    """Where an issuer's keys come from, and which API server vouches for its tokens."""
+
+    keys: TrustBundle | None
+    """From a file; nothing is fetched then."""
+    key_server: Server | None
+    key_url: str | None
+    stale_after: float
+    review_server: Server | None
+    token_file: Path | None
+
+
+@dataclass(frozen=True, slots=True)
 class SinkSource:
     """Where signed heads are kept besides: a file, or a URL with what is needed to reach it."""
 
@@ -94,6 +118,18 @@ class SinkSource:
     url: str | None = None
     authority: str | None = None
     private: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Announcing:
+    """How webhooks are reached: which private ranges, and the authority of their certificates if not a public one."""
+
+    private: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+    authority: str | None = None
+
+    def reach(self, url: str) -> Reach:
+        """Return what a webhook may reach: its own host."""
+        return Reach(frozenset({urlsplit(url).netloc.lower()}), self.private)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +160,14 @@ class Snapshot:
     broker: BrokerDocument
     broker_name: str
     sinks: tuple[SinkSource, ...]
+    announcing: Announcing
     sign_in: Mapping[str, SignInSource]
     """Where people sign in before they consent, by issuer."""
     trust_domains: Mapping[str, TrustDomain]
     trust_sources: Mapping[str, TrustSource]
+    issuers: Issuers
+    issuer_sources: Mapping[str, IssuerSource]
+    """By the issuers' URLs."""
     registry: Registry
     policies: Mapping[str, AgentPolicies]
     policy_names: Mapping[str, tuple[str, ...]]

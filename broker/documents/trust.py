@@ -20,7 +20,7 @@ _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----EN
 
 
 def check_trust(findings: Findings) -> tuple[dict[str, TrustDomain], dict[str, TrustSource]]:
-    """Return the trust domains and where the bundle of each comes from."""
+    """Return the trust domains, and where the bundle of each comes from that has one."""
     domains, sources = {}, {}
     for document in findings.of("TrustDomain"):
         spec = document.spec
@@ -33,7 +33,8 @@ def check_trust(findings: Findings) -> tuple[dict[str, TrustDomain], dict[str, T
                 ("metadata", "name"),
                 "a trust domain without a dot collides with others' and can then never be federated (SPIFFE-ID §2.1.1)",
             )
-        sources[document.name] = _source(findings, document, spec.bundle)
+        if spec.bundle is not None:
+            sources[document.name] = _source(findings, document, spec.bundle)
     return domains, sources
 
 

@@ -22,6 +22,7 @@ _MOST_TRIES = 40  # at the start
 
 Loaded = Callable[[Snapshot, bool], Awaitable[None]]
 Refused = Callable[[Invalid], Awaitable[None]]
+InForce = Callable[[Snapshot], Awaitable[None]]
 
 
 async def load_settled(directory: Path, find: FindConnector, memory: Memory) -> Snapshot:
@@ -66,11 +67,12 @@ class Documents:
         """Forget what the files hold: it is in the history, or nobody wants it."""
         self.current = replace(self.current, contents=NO_CONTENTS)
 
-    async def watch(self, loaded: Loaded, refused: Refused) -> None:
+    async def watch(self, loaded: Loaded, refused: Refused, in_force: InForce) -> None:
         """Load changes for ever.
 
         `loaded(snapshot, restart_needed)` is awaited before a set comes into force, which does not happen if it raises;
-        `refused` is told of a set with mistakes. What the Broker document says stays as it was at the start.
+        `in_force(snapshot)` once it has; `refused` is told of a set with mistakes. What the Broker document says stays
+        as it was at the start.
         """
         while True:
             await asyncio.sleep(_LOOK_EVERY)
@@ -80,9 +82,9 @@ class Documents:
             if await asyncio.to_thread(self._is_as_read):
                 self._seen = seen
                 continue
-            await self.reload(loaded, refused)
+            await self.reload(loaded, refused, in_force)
 
-    async def reload(self, loaded: Loaded, refused: Refused) -> None:
+    async def reload(self, loaded: Loaded, refused: Refused, in_force: InForce) -> None:
         """Load what is on disk now, if it is still the same a moment later; otherwise the next look finds it."""
         read = await asyncio.to_thread(_load, self.current.directory, self._find, self.current.operators, self._memory)
         seen = await asyncio.to_thread(look, self.current.directory, read.digests)
@@ -90,7 +92,7 @@ class Documents:
         if await asyncio.to_thread(digests, self.current.directory, read.digests) != read.digests:
             return
         try:
-            await self._take(read, loaded, refused)
+            await self._take(read, loaded, refused, in_force)
         except Refusal as refusal:  # it could not be recorded, so it is not in force; the next look tries again
             if self._unrecorded != refusal.code:
                 logger.error("documents not loaded", extra={"code": refusal.code})  # noqa: TRY400 - no traceback
@@ -98,7 +100,7 @@ class Documents:
             return
         self._read, self._seen, self._unrecorded = read.digests, seen, None
 
-    async def _take(self, read: Snapshot | Invalid, loaded: Loaded, refused: Refused) -> None:
+    async def _take(self, read: Snapshot | Invalid, loaded: Loaded, refused: Refused, in_force: InForce) -> None:
         if isinstance(read, Invalid):
             self.last_problem = read
             await refused(read)
@@ -113,10 +115,12 @@ class Documents:
                 broker_name=started.broker_name,
                 operators=started.operators,
                 sinks=started.sinks,
+                announcing=started.announcing,
             )
             await loaded(snapshot, restart_needed)
             self.current = snapshot
             self.let_go()
+            await in_force(self.current)
         elif self.last_problem is not None:
             logger.info("the documents on disk are in force again")
         self.last_problem = None

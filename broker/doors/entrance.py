@@ -1,12 +1,12 @@
 """What every door for agents does first: who is this, and may it come in? And what becomes of those who may not."""
 
 import asyncio
-import datetime
 import ipaddress
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from broker.control import KillSwitch
 from broker.documents import Documents
 from broker.errors import (
     AgentBarred,
@@ -39,25 +39,43 @@ class Entrance:
     """Identifies callers and bars those whose agent may not call; keeps the refused on record without being flooded."""
 
     def __init__(
-        self, documents: Documents, identifier: Identifier, refused: "RefusedAuthentications", *, development: bool
+        self,
+        documents: Documents,
+        switch: KillSwitch,
+        identifier: Identifier,
+        refused: "RefusedAuthentications",
+        *,
+        development: bool,
     ) -> None:
         self._documents = documents
+        self._switch = switch
         self._identifier = identifier
         self._refused = refused
         self._development = development
 
-    async def admit(self, proof: Proof, transport: Transport, source: str, owner: str | None = None) -> Caller:
+    async def admit(
+        self,
+        proof: Proof,
+        transport: Transport,
+        source: str,
+        owner: str | None = None,
+        *,
+        identifier: Identifier | None = None,
+    ) -> Caller:
         """Return the caller, or raise `Unauthenticated` or `AgentBarred` after having it counted.
 
-        `owner` is the workload that the connection belongs to, once it belongs to one.
+        `owner` is the principal that the connection belongs to, once it belongs to one. `identifier` stands in for the
+        entrance's own where a proof is for another audience.
         """
         identity = None
         try:
-            identity = self._identifier.identify(proof)
-            if owner is not None and owner != identity.spiffe_id:
+            identifying = identifier or self._identifier
+            await identifying.consult(proof)
+            identity = identifying.identify(proof)
+            if owner is not None and owner != identity.principal:
                 raise SessionOfAnother
             self._check_mode(identity, proof)
-            self._documents.current.registry.active(identity, datetime.datetime.now(datetime.UTC))
+            self._switch.active(identity)
         except (Unauthenticated, AgentBarred) as refusal:
             await self._refused.count(transport, source, refusal, identity)
             raise

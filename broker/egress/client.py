@@ -29,7 +29,10 @@ from broker.errors import (
 )
 
 # What a response says of itself that a connector may need; cookies, challenges and locations stay here.
-_HEADERS_KEPT = frozenset({"content-type", "retry-after", "etag", "last-modified", "link", "sforce-limit-info"})
+_HEADERS_KEPT = frozenset(
+    {"content-type", "retry-after", "etag", "last-modified", "link", "sforce-limit-info"}
+    | {"sforce-locator", "sforce-numberofrecords"}
+)
 _CLOSING_SECONDS = 0.01
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.1

@@ -105,6 +105,11 @@ def _parse_key(entry: Mapping[str, Any]) -> BundleKey | None:
     key_id = entry.get("kid")
     if not isinstance(key_id, str) or not key_id or not key_id.isprintable():
         return None
+    return usable_key(entry, key_id)
+
+
+def usable_key(entry: Mapping[str, Any], key_id: str) -> BundleKey | None:
+    """Return a JWK as a key that may have signed a token, whatever its `use`; None if it is unknown or weak."""
     # joserfc refuses a `use` that it does not know, so what has been checked here is taken off
     plain = {name: value for name, value in entry.items() if name in {"kty", "kid", "n", "e", "crv", "x", "y"}}
     algorithms: tuple[str, ...]

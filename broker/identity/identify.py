@@ -5,11 +5,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from broker.errors import PeerAmbiguous, PeerUnknown, ProofMalformed, ProofMissing
+from broker.identity.access_key import PREFIX as KEY
+from broker.identity.access_key import KeyRing
 from broker.identity.certificate import CertificateVerifier, vouched_for
+from broker.identity.federated import FederatedVerifier
+from broker.identity.issued import PREFIX as ISSUED
+from broker.identity.issued import IssuedTokens
 from broker.identity.peer import Peer
 from broker.identity.registry import Registry, TrustDomain
 from broker.identity.store import TrustStore
 from broker.identity.svid import SvidVerifier
+from broker.identity.token_review import TokenReviews
 from broker.identity.workload import SpiffeId, WorkloadIdentity
 
 
@@ -39,6 +45,11 @@ class Identifier:
         registry: Callable[[], Registry],
         domains: Callable[[], Mapping[str, TrustDomain]],
         clock: Callable[[], float] = time.time,
+        *,
+        federated: FederatedVerifier | None = None,
+        reviews: TokenReviews | None = None,
+        keys: KeyRing | None = None,
+        issued: IssuedTokens | None = None,
     ) -> None:
         self._store = store
         self._svids = SvidVerifier(audience, store)
@@ -46,6 +57,15 @@ class Identifier:
         self._registry = registry
         self._domains = domains
         self._clock = clock
+        self._federated = federated
+        self._reviews = reviews
+        self._keys = keys or KeyRing()
+        self._issued = issued or IssuedTokens()
+
+    async def consult(self, proof: Proof) -> None:
+        """Ask whoever must be asked about a proof before it is identified; raise `Unauthenticated`."""
+        if self._reviews is not None and proof.token is not None:
+            await self._reviews.ask(proof.token)
 
     def identify(self, proof: Proof) -> WorkloadIdentity:
         """Return who calls, or raise `Unauthenticated`. A token that fails is never replaced by a weaker proof."""
@@ -58,7 +78,16 @@ class Identifier:
         raise ProofMissing
 
     def _identify_token(self, token: str) -> WorkloadIdentity:
-        return self._svids.verify(token, self._domains(), self._clock())
+        """Have a token verified by whom it says it is of: nobody else is asked if that fails."""
+        now = self._clock()
+        if token.startswith(KEY):
+            return self._keys.verify(token, now)
+        if token.startswith(ISSUED):
+            return self._issued.verify(token, now)
+        issuer = self._federated.issuer_of(token) if self._federated is not None else None
+        if self._federated is not None and issuer is not None:
+            return self._federated.verify(token, issuer, now)
+        return self._svids.verify(token, self._domains(), now)
 
     def _identify_tls(self, proof: Proof) -> WorkloadIdentity:
         if proof.chain:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from broker.errors import AgentExpired, AgentRetired, AgentSuspended, AgentUnregistered
 from broker.identity.endpoint import Endpoint
-from broker.identity.workload import SpiffeId, WorkloadIdentity
+from broker.identity.workload import SpiffeId
 
 Selector = Annotated[
     str,
@@ -108,7 +108,9 @@ class TrustDomainDocument(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     environment: Environment
-    bundle: BundleSource
+    bundle: BundleSource | None = Field(
+        default=None, description="What its SVIDs are verified by; without it none is taken, only other proofs."
+    )
     development: bool = Field(
         default=False, description="Its keys lie on a developer's disk; needs 'aam serve --development'."
     )
@@ -147,10 +149,6 @@ class Registry:
 
     def __init__(self, agents: Iterable[Agent]) -> None:
         self.agents: Mapping[str, Agent] = MappingProxyType({agent.workload: agent for agent in agents})
-
-    def active(self, identity: WorkloadIdentity, now: datetime.datetime) -> Agent:
-        """Return the agent that the identity is, if it may call now; raise `AgentBarred` otherwise."""
-        return self.standing(identity.spiffe_id, now)
 
     def standing(self, workload: str, now: datetime.datetime) -> Agent:
         """Return the agent of a workload, if there is one and it may call now; raise `AgentBarred` otherwise."""

@@ -1,5 +1,6 @@
 """A workload's name, and the proof that it called."""
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -7,8 +8,8 @@ from typing import Literal, Self
 _SPIFFE_ID = re.compile(r"spiffe://([a-z0-9._-]{1,255})((?:/[a-zA-Z0-9._-]+)+)")
 _LONGEST = 2048  # SPIFFE-ID §2.3: bytes that every implementation must support, and more than which none should make
 
-Method = Literal["jwt-svid", "x509-svid", "unix-peer"]
-Assurance = Literal["attested", "proxied", "peer", "development"]
+Method = Literal["jwt-svid", "x509-svid", "unix-peer", "oidc", "token-review", "id-jag", "access-key"]
+Assurance = Literal["attested", "proxied", "federated", "peer", "key", "development"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,9 @@ class OnBehalfOf:
 class WorkloadIdentity:
     """A verified proof of which workload calls, and how it was proved.
 
-    `assurance` is `attested` for an SVID, `proxied` for one that only a proxy has seen, `development` for an SVID of a
-    trust domain whose keys lie about on a developer's disk, and `peer` for "some process of this local user".
+    `assurance` is `attested` for an SVID, `proxied` for one that only a proxy has seen, `federated` for a token of
+    another issuer, `peer` for "some process of this local user", `key` for whoever has a copy of an access key, and
+    `development` for an SVID of a trust domain whose keys lie about on a developer's disk.
     """
 
     spiffe_id: str
@@ -61,3 +63,14 @@ class WorkloadIdentity:
     token_id: str | None = None
     expires_at: float | None = None
     on_behalf_of: OnBehalfOf | None = None
+    issuer: str | None = None
+    """Who vouched, where that was no trust domain; and `subject`, whom for, by the issuer's own name."""
+    subject: str | None = None
+
+    @property
+    def principal(self) -> str:
+        """What a session belongs to: the workload, and on whose behalf it acts. Equal only if both are."""
+        if self.on_behalf_of is None:
+            return self.spiffe_id
+        delegated = json.dumps([self.on_behalf_of.issuer, self.on_behalf_of.subject])
+        return f"{self.spiffe_id} {delegated}"  # no SPIFFE ID has a space

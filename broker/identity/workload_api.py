@@ -67,7 +67,7 @@ class _Held:
 
     def says(self, kind: str, change: Callable[[TrustBundle], TrustBundle]) -> None:
         """Take what a stream says of the domain now."""
-        self._bundle = replace(change(self._bundle), fetched_at=None)
+        self._bundle = change(self._bundle)
         self._known.add(kind)
         self._down.pop(kind, None)
         self._put()

@@ -5,6 +5,7 @@ from broker.pipeline.consents import Consent, Consents
 from broker.pipeline.recorder import Recorder
 from broker.pipeline.request import Answer, Emit, Origin, Request, Transport, silent
 from broker.pipeline.service import service_of
+from broker.pipeline.usage import Usages
 
 __all__ = [
     "Answer",
@@ -16,6 +17,7 @@ __all__ = [
     "Recorder",
     "Request",
     "Transport",
+    "Usages",
     "harmless",
     "service_of",
     "silent",

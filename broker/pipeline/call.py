@@ -7,6 +7,7 @@ from typing import Any
 from broker.budget import CallLimits, CallSlots
 from broker.catalog import CatalogTool
 from broker.connector import ToolCall
+from broker.control import Approvals, KillSwitch
 from broker.documents import Documents, Snapshot
 from broker.egress import Egress, Session
 from broker.errors import (
@@ -26,9 +27,12 @@ from broker.pipeline.recorder import Change, Recorder
 from broker.pipeline.request import Answer, Emit, Request
 from broker.pipeline.service import service_of
 from broker.pipeline.story import Story
+from broker.pipeline.touches import Decided, decide
+from broker.pipeline.usage import Usages
 from broker.policy import AccessRequest, Context, Decision
 from broker.redact import Bounds, Matcher, Released, release
 from broker.vault import Vault
+from broker.vault.cursors import CursorSealer
 
 
 class Pipeline:
@@ -37,6 +41,8 @@ class Pipeline:
     def __init__(
         self,
         documents: Documents,
+        switch: KillSwitch,
+        approvals: Approvals,
         recorder: Recorder,
         slots: CallSlots,
         limits: CallLimits,
@@ -45,12 +51,16 @@ class Pipeline:
         consents: Consents,
     ) -> None:
         self._documents = documents
+        self._switch = switch
+        self._approvals = approvals
         self._recorder = recorder
         self._slots = slots
         self._limits = limits
         self._vault = vault
         self._egress = egress
         self._consents = consents
+        self._cursors = CursorSealer(recorder.derived("cursors"))
+        self.usages = Usages()
         self.draining = False
 
     async def call(self, request: Request, emit: Emit) -> Answer:
@@ -62,7 +72,7 @@ class Pipeline:
         documents = self._documents.current
         async with Story(self._recorder, request, documents) as story:
             # 1. Who: the door verified the proof; whether the agent may call at all is read again, now.
-            agent = story.by(documents.registry.active(request.identity, _now()))
+            agent = story.by(self._switch.active(request.identity))
             self._recorder.check()
             if self.draining:
                 raise Draining
@@ -83,22 +93,25 @@ class Pipeline:
             _check_size(story, request.arguments, documents)
             tool.check(request.arguments)
 
-            # 5. Decide: a pure function of the policies and the request.
-            access = replace(access, arguments=request.arguments)
-            decision = story.decided(policies.decide(access))
-            decision.enforce(access)
-            if tool.tool.run is None:
+            # 5. Decide: a pure function of the policies and all that is touched; then the person, if one must be asked.
+            decided = decide(policies, replace(access, arguments=request.arguments), tool)
+            decision = story.decided(decided.decision)
+            if decision.effect != "deny" and tool.tool.run is None:
                 raise ActionNotBuilt(f"{tool.resource} {tool.action} is permitted, but not built yet.")
+            if decision.effect == "needs_approval":
+                asked = self._approvals.ask(decision, decided.request, tool.name, story.call_id, documents)
+                decided = replace(decided, decision=story.asked(asked))
+            decided.enforce()
 
             # 6. Hold what is limited, and record: from here on the call is on disk, whatever becomes of it.
             with self._slots.hold(agent.workload), self._limits.running(agent.workload, decision.limits):
                 await story.begin(self._counting(agent, decision))
 
                 # 7. Open the credential and execute, as one attempt.
-                result = await self._attempt(documents, tool, request, decision, story, emit)
+                result = await self._attempt(documents, tool, request, decided, story, emit)
 
                 # 8. Release what may leave, to an agent that still may call.
-                self._documents.current.registry.active(request.identity, _now())
+                self._switch.active(request.identity)
                 story.released(result)
         return Answer(story.call_id, story.text)
 
@@ -110,28 +123,47 @@ class Pipeline:
         documents: Snapshot,
         tool: CatalogTool,
         request: Request,
-        decision: Decision,
+        decided: Decided,
         story: Story,
         emit: Emit,
     ) -> Released:
         """Open one credential, execute with it, and narrow the result to what the tool declares and policies permit."""
         connection = documents.connections[tool.connector]
+        self.usages.check(connection)
         service = service_of(connection, self._egress)
         delegated = request.identity.on_behalf_of
         try:
             with self._vault.open(service, delegated, tool.tool.scopes) as credential:
-                session = Session(service.client, service.url, credential, connection.connector.expired)
+                session = Session(service.client, service.url, credential, self.usages.noting(connection))
                 story.with_credential(credential, session)
                 assert tool.tool.run is not None  # noqa: S101 - step 5 saw to it
                 try:
-                    result = await tool.tool.run(ToolCall(request.arguments, emit, decision.scope), session)
+                    call = self._tool_call(documents, tool, request, decided, story, emit)
+                    result = await tool.tool.run(call, session)
                 except Refusal as refusal:
                     raise harmless(refusal, credential.matcher) from None
                 story.executed()
-                longest, bounds = documents.broker.caps.result_bytes, _bounds(decision)
+                longest, bounds = documents.broker.caps.result_bytes, _bounds(decided.decision)
                 return release(result, tool.tool.output_schema, credential.matcher, longest, bounds, tool.tool.records)
         except ConsentNeeded as needed:
             raise self._consents.invited(needed, service, delegated, request.identity.spiffe_id) from None
+
+    def _tool_call(
+        self, documents: Snapshot, tool: CatalogTool, request: Request, decided: Decided, story: Story, emit: Emit
+    ) -> ToolCall:
+        identity, decision = request.identity, decided.decision
+        person = identity.on_behalf_of
+        whose = f"{identity.spiffe_id}\n{person.issuer} {person.subject}" if person else identity.spiffe_id
+        caps = [documents.broker.caps.result_bytes, decision.obligations.max_bytes]
+        return ToolCall(
+            request.arguments,
+            emit,
+            decision.scope,
+            decided.touched,
+            self._recorder.digest(f"{whose}\n{tool.name}\n".encode() + (story.arguments or b"")),
+            self._cursors.of(whose, tool.name),
+            min(cap for cap in caps if cap is not None),
+        )
 
 
 def harmless(refusal: Refusal, matcher: Matcher) -> Refusal:

@@ -90,6 +90,10 @@ class Recorder:
         """Return a keyed digest: equal data can be recognised, and no dictionary finds what it was."""
         return hmac.digest(self._digest_key, data, hashlib.sha256).hex()
 
+    def derived(self, purpose: str) -> bytes:
+        """Return a key of 32 bytes for a purpose of its own, the same for as long as the store lives."""
+        return hmac.digest(self._digest_key, b"key for " + purpose.encode(), hashlib.sha256)
+
     async def note(self, kind: str, change: Change | None = None, **facts: Any) -> None:
         """Record an event that is no call, and make the change that it speaks of; durable, both, once it returns."""
         record = {"id": new_id(), "time": timestamp(), "kind": kind, **facts}

@@ -7,6 +7,7 @@ from typing import Any
 from broker.audit import Record, canonical, new_id, timestamp
 from broker.catalog import CatalogTool
 from broker.connector import Scope
+from broker.control import Asked
 from broker.identity import Agent, OnBehalfOf, WorkloadIdentity
 from broker.pipeline.request import Origin
 from broker.policy import UNNARROWED, Decision, Rule
@@ -45,6 +46,7 @@ def requested(
             "proof": identity.proof,
             "key_id": identity.key_id,
             "token_id": identity.token_id,
+            **_vouched(identity),
             "agent": agent.name if agent else None,
             "owner": agent.owner if agent else None,
             "team": agent.team if agent else None,
@@ -81,7 +83,7 @@ def action_of(
     return action
 
 
-def decided(call_id: str, decision: Decision, scope_digest: str | None = None) -> Record:
+def decided(call_id: str, decision: Decision, scope_digest: str | None = None, asked: Asked | None = None) -> Record:
     """Say what was decided, by which rules of which policies, and what the call is bound by.
 
     `scope_digest` is a keyed digest of what the call is narrowed to, whose values may be personal.
@@ -99,6 +101,8 @@ def decided(call_id: str, decision: Decision, scope_digest: str | None = None) -
         policy["failed"] = [{**_rule(one.rule), "why": short(one.why)} for one in failed]
     if decision.effect != "deny":
         policy |= _bounds(decision, scope_digest)
+    if asked is not None:
+        policy["asked"] = asked.record()
     return {"id": new_id(), "time": timestamp(), "kind": "decided", "call_id": call_id, "policy": policy}
 
 
@@ -158,6 +162,11 @@ def finished(call_id: str, outcome: Mapping[str, Any], credential: Record | None
 def short(text: str | None) -> str | None:
     """Bound what a caller may choose, and replace what has no encoding."""
     return None if text is None else text[:_LONGEST_TEXT].encode("utf-8", "replace").decode()
+
+
+def _vouched(identity: WorkloadIdentity) -> Record:
+    """Say who vouched, and for whom by its own name, where that was no trust domain."""
+    return {} if identity.issuer is None else {"issuer": identity.issuer, "subject": identity.subject}
 
 
 def _delegation(delegated: OnBehalfOf | None) -> Record | None:

@@ -16,6 +16,7 @@ from opentelemetry import trace
 
 from broker.audit import new_id, timestamp
 from broker.catalog import CatalogTool
+from broker.control import Asked
 from broker.documents import Snapshot
 from broker.egress import Session
 from broker.errors import (
@@ -64,6 +65,7 @@ class Story:
         self._tool: CatalogTool | None = None
         self._payloads = Payloads(recorder, self.call_id, ())
         self._decision: Decision | None = None
+        self._asked: Asked | None = None
         self._credential: Opened | None = None
         self._session: Session | None = None
         self._begun: Pending[None] | None = None
@@ -96,11 +98,20 @@ class Story:
             )
         return decision
 
+    def asked(self, asked: Asked) -> Decision:
+        """Note what a person has decided, or is asked to decide; raise `ApprovalNeeded` or `ApprovalRefused`."""
+        self._asked = asked
+        self._decision = asked.decision
+        asked.enforce()
+        return self._decision
+
     async def begin(self, *holds: Change) -> None:
         """Make *requested* and *decided* durable, in one commit with all that is held for the call.
 
         Raises what a hold raises, and then nothing is held; `AuditUnavailable` if the beginning cannot be recorded.
         """
+        if self._asked is not None:
+            holds = (self._asked.hold, *holds)
 
         def begin(transaction: Transaction) -> None:
             for hold in holds:
@@ -193,7 +204,7 @@ class Story:
         )
         self._payloads.keep(transaction, self._payloads.of_arguments)
         if self._decision is not None:
-            record = decided(self.call_id, self._decision, self._scope_digest())
+            record = decided(self.call_id, self._decision, self._scope_digest(), self._asked)
             trail.append(transaction, record)
             if self._decision.effect == "permit":
                 trail.open_call(transaction, self.call_id, record["time"])
@@ -214,6 +225,8 @@ class Story:
         except ValueError:  # what a service says of a credential may be more than a record holds
             trail.append(transaction, finished(self.call_id, outcome, None))
         trail.close_call(transaction, self.call_id)
+        if self._asked is not None:
+            self._asked.keep(transaction)
         if "sealed" in outcome:
             self._payloads.keep(transaction, self._payloads.of_result)
 
@@ -226,7 +239,10 @@ class Story:
         """See to it that a call which may have had effects is recorded later, if it cannot be now."""
         self._recorder.running -= 1
         lost = not end.cancelled() and end.exception() is not None
-        if lost and self._begun is not None and self._begun.applied:
+        begun = self._begun is not None and self._begun.applied
+        if self._asked is not None:
+            self._asked.settled(durable=begun or (self._asked.row.status == "pending" and not lost))
+        if lost and begun:
             self._withhold()
             self._recorder.owe(self._append_end_again)
 

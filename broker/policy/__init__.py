@@ -10,11 +10,13 @@ from broker.policy.decision import NO_OBLIGATIONS, UNNARROWED, Approval, Decisio
 from broker.policy.document import AgentPolicyDocument
 from broker.policy.explaining import Considered, Explanation, explain
 from broker.policy.filter import Filter, parse_filter
+from broker.policy.index import NOTHING_OFFERED, Offered
+from broker.policy.narrowing import Narrowing
 from broker.policy.replaying import UNKNOWN, UNKNOWN_EMAIL, replayed
 from broker.policy.request import AccessRequest, Context
 from broker.policy.rule import ApprovalPart, LimitsPart, ToolRule, covers
 from broker.policy.shadows import shadows
-from broker.policy.united import NO_POLICIES, NOTHING_OFFERED, AgentPolicies, Narrowing, Offered, WrittenTest
+from broker.policy.united import NO_POLICIES, AgentPolicies, WrittenTest
 
 __all__ = [
     "NOTHING_OFFERED",

@@ -9,7 +9,7 @@ from typing import Any
 
 from broker.connector import Comparison, Scope
 from broker.policy.condition import Condition, compile_condition
-from broker.policy.decision import Approval, Limit, Obligations, Rule
+from broker.policy.decision import Approval, Limit, Obligations, Per, Rule
 from broker.policy.document import AgentPolicyDocument
 from broker.policy.filter import Filter, parse_filter
 from broker.policy.request import AccessRequest
@@ -150,19 +150,18 @@ def _approval(part: ApprovalPart | None) -> Approval | None:
 
 
 def _limits(policy: WrittenPolicy, rule: ToolRule, permit: Rule) -> Iterable[Limit]:
-    part = rule.limits
-    if part is None:
+    if rule.limits is None:
         return
-    what = json.dumps([policy.name, rule.resource, sorted(set(rule.actions)), rule.when])
-    key = hashlib.sha256(what.encode()).hexdigest()[:32]
-    if part.calls_per_minute is not None:
-        yield Limit(key, permit, part.calls_per_minute, "minute")
-    if part.calls_per_hour is not None:
-        yield Limit(key, permit, part.calls_per_hour, "hour")
-    if part.calls_per_day is not None:
-        yield Limit(key, permit, part.calls_per_day, "day")
-    if part.concurrent is not None:
-        yield Limit(key, permit, part.concurrent, "concurrent")
+    counted: tuple[tuple[Per, int | None], ...] = (
+        ("minute", rule.limits.calls_per_minute),
+        ("hour", rule.limits.calls_per_hour),
+        ("day", rule.limits.calls_per_day),
+        ("concurrent", rule.limits.concurrent),
+    )
+    for per, calls in counted:
+        if calls is not None:
+            what = json.dumps([policy.name, rule.resource, sorted(set(rule.actions)), rule.when, per])
+            yield Limit(hashlib.sha256(what.encode()).hexdigest()[:32], permit, calls, per)
 
 
 def _text(rule: ToolRule) -> str:

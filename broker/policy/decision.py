@@ -7,6 +7,7 @@ from broker.connector import Scope
 from broker.errors import AccessDenied, ApprovalNeeded, ConditionFailed
 from broker.policy.request import AccessRequest
 
+Per = Literal["minute", "hour", "day", "concurrent"]
 Effect = Literal["permit", "deny", "needs_approval"]
 Reason = Literal[
     "rule_permits",
@@ -15,6 +16,7 @@ Reason = Literal[
     "requirement_unmet",
     "condition_failed",
     "approval_required",
+    "approved",
     "observed",
 ]
 
@@ -70,7 +72,7 @@ class Limit:
     """What is counted under: stays the same when the rule moves, or its number changes."""
     rule: Rule
     calls: int
-    per: Literal["minute", "hour", "day", "concurrent"]
+    per: Per
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ _SHAPES = (
     r"00D[A-Za-z0-9]{12,15}![A-Za-z0-9._]{80,}"  # Salesforce session ids and access tokens
     # JSON Web Tokens, with what stands before them in one word: looked for once in a word, in time that grows with it
     r"|(?<![A-Za-z0-9_-])(?=[A-Za-z0-9_-]*eyJ)[A-Za-z0-9_-]{11,}+\.eyJ[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]{8,}"
+    r"|aamk_[a-z2-7]{12}_[A-Za-z0-9]{43}|aamt_[A-Za-z0-9_-]{43}"  # our own access keys and tokens
     r"|ya29\.[A-Za-z0-9_-]{20,}|xox[abp]-[A-Za-z0-9-]{10,}|gh[opsu]_[A-Za-z0-9]{20,}"  # Google, Slack, GitHub
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
 )

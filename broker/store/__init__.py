@@ -14,6 +14,9 @@ from typing import IO, Self, TypeVar
 import sqlite_utils
 
 from broker.errors import AuditUnavailable, StoreInUse, StoreUnusable
+from broker.store.access_keys import AccessKeyRow, AccessKeyTable
+from broker.store.approvals import ApprovalRow, ApprovalStatus, ApprovalTable
+from broker.store.assertions import AssertionTable
 from broker.store.grants import GrantRow, GrantStatus, GrantTable
 from broker.store.history import HistoryTable, SetRow
 from broker.store.holds import Hold, HoldTable
@@ -24,20 +27,26 @@ from broker.store.queue import CommitQueue, Pending
 from broker.store.search import SearchIndex
 from broker.store.settings import SettingTable
 from broker.store.signing import SigningKeyRow, SigningKeyTable
+from broker.store.suspensions import Scope, Suspension, SuspensionTable
 from broker.store.trail import TrailTable
 from broker.store.transaction import Transaction
 
 __all__ = [
+    "AccessKeyRow",
+    "ApprovalRow",
+    "ApprovalStatus",
     "CommitQueue",
     "Connection",
     "GrantRow",
     "GrantStatus",
     "Hold",
     "Pending",
+    "Scope",
     "SearchIndex",
     "SetRow",
     "SigningKeyRow",
     "Store",
+    "Suspension",
     "Transaction",
 ]
 
@@ -59,6 +68,8 @@ class Store:
         self._lock = lock
         self.settings = SettingTable()
         self.grants = GrantTable()
+        self.assertions = AssertionTable()
+        self.access_keys = AccessKeyTable()
         self.signing_keys = SigningKeyTable()
         self.trail = TrailTable(log)
         self.payloads = PayloadTable()
@@ -66,6 +77,8 @@ class Store:
         self.limits = LimitTable()
         self.search = SearchIndex(path)
         self.history = HistoryTable()
+        self.suspensions = SuspensionTable()
+        self.approvals = ApprovalTable()
         self.commits = CommitQueue(
             self._connected, lambda connection: {self.trail.HEAD: self.trail.restore(connection)}, self._check_file
         )

@@ -90,6 +90,46 @@ def history(database: Any) -> None:
 
 
 @MIGRATIONS()
+def suspensions(database: Any) -> None:
+    """Make room for whom operators have cut off."""
+    database["suspensions"].create(
+        {
+            "id": str,
+            "scope": str,
+            "subject": str,
+            "name": str,
+            "workloads": str,
+            "reason": str,
+            "actor": str,
+            "created": str,
+            "lifted": str,
+        },
+        pk="id",
+        not_null={"scope", "subject", "workloads", "reason", "actor", "created"},
+    )
+
+
+@MIGRATIONS()
+def approvals(database: Any) -> None:
+    """Make room for what people are asked to approve."""
+    text = "id, status, workload, agent, owner, tool, resource, action, digest, basis, roles, call_id, created, expires"
+    database["approvals"].create(
+        {
+            **dict.fromkeys(text.split(", "), str),
+            "exclude_owner": int,
+            "minutes": int,
+            "actor": str,
+            "reason": str,
+            "consumed_by": str,
+            "sealed": bytes,
+        },
+        pk="id",
+        not_null={*text.split(", "), "exclude_owner", "minutes"},
+    )
+    database["approvals"].create_index(["created"], index_name="approvals_by_time")
+
+
+@MIGRATIONS()
 def grant_life_cycle(database: Any) -> None:
     """Make room for what a crash must not lose of a refresh: that it had begun."""
     database["grants"].add_column("refreshing", int, not_null_default=0)
@@ -103,3 +143,28 @@ def limits(database: Any) -> None:
         pk=("workload", "key", "per"),
         not_null={"start", "calls"},
     )
+
+
+@MIGRATIONS()
+def access_keys(database: Any) -> None:
+    """Make room for the hashes of access keys."""
+    database["access_keys"].create(
+        {
+            "id": str,
+            "workload": str,
+            "hash": str,
+            "label": str,
+            "created": str,
+            "created_by": str,
+            "expires": str,
+            "revoked": str,
+        },
+        pk="id",
+        not_null={"workload", "hash", "created", "created_by", "expires"},
+    )
+
+
+@MIGRATIONS()
+def used_assertions(database: Any) -> None:
+    """Make room for the assertions that were used, until they expire."""
+    database["used_assertions"].create({"issuer": str, "id": str, "expires": float}, pk=("issuer", "id"))

@@ -1,5 +1,7 @@
 """Grants sealed at rest, opened for one attempt: where credentials live, and their life cycle."""
 
+from broker.vault.access_keys import AccessKeys
+from broker.vault.delegations import Delegations
 from broker.vault.keys import (
     KeyEncryptionKey,
     create_key,
@@ -18,7 +20,9 @@ from broker.vault.vault import Vault
 
 __all__ = [
     "BROKER",
+    "AccessKeys",
     "Accounts",
+    "Delegations",
     "Grant",
     "KeyEncryptionKey",
     "Opened",

@@ -1,11 +1,12 @@
-"""Salesforce: read, search and describe the mapped objects, through simple-salesforce on the broker's egress.
+"""Salesforce: mapped objects read, searched, exported and written, through simple-salesforce on the broker's egress.
 
-What an object's fields are, and which of them may leave, is the pinned snapshot's to say. Writing and export have
-their names in the catalogue, so that policies can speak of them, and are not built yet.
+What an object's fields are, which of them may leave and which can be written, is the pinned snapshot's to say. Beside
+the objects there are three resources: `search` (words across objects), `query` (SOQL as the agent writes it) and
+`composite` (several writes at once); what they touch is decided object by object.
 """
 
 from broker.connector import Connector, Endpoints
-from connectors.salesforce.service import describe, expired, probe
+from connectors.salesforce.service import describe, expired, probe, usage
 from connectors.salesforce.snapshot import Settings
 from connectors.salesforce.tools import tools
 
@@ -27,4 +28,5 @@ CONNECTOR = Connector(
     probe=probe,
     describe=describe,
     settings=Settings,
+    usage=usage,
 )

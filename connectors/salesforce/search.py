@@ -5,22 +5,18 @@ SELECT Id FROM Account WHERE Name LIKE '%O\'Neill%' LIMIT 11
 """
 
 import difflib
-import re
-from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime
-from decimal import Decimal
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from simple_salesforce.format import format_soql, quote_soql_value
+from simple_salesforce.format import format_soql
 
 from broker.connector import errors
+from connectors.salesforce.literals import date_literal, expected, literal
 from connectors.salesforce.snapshot import NUMBER, SnapshotField
 
 MOST_RECORDS = 2000
 _LONGEST_QUERY = 14_000  # bytes as it is in the URL, which the service refuses over 16,384
-_LARGEST_NUMBER = 10**18  # the service's numbers have 18 digits at most
-_ID = re.compile(r"[a-zA-Z0-9]{15}([a-zA-Z0-9]{3})?")
 
 OPERATORS = {
     "equals": "=",
@@ -54,38 +50,55 @@ _ALLOWED = {
 }
 _ANY_TEXT = _EQUALITY | _ORDER | _LISTS | _PARTS
 
-_EXAMPLES = {
-    "date": "a date as a text, like 2026-11-23",
-    "datetime": "a moment with its time zone as a text, like 2026-11-23T21:54:07Z",
-    "boolean": "true or false",
-    "id": "an id of 15 or 18 characters",
-    "reference": "an id of 15 or 18 characters",
-    "int": "a whole number",
-    "long": "a whole number",
-    **dict.fromkeys(("double", "currency", "percent"), "a number"),
-}
-
 
 def compile_soql(sobject: str, fields: Mapping[str, SnapshotField], arguments: Mapping[str, Any], limit: int) -> str:
     """Return the SOQL of a search; raise `InvalidArguments` for a condition that the service would not take."""
-    query = f"SELECT {', '.join(arguments.get('fields', fields))} FROM {sobject}"  # noqa: S608 - names are the schema's
-    if conditions := [_condition(fields, condition) for condition in arguments.get("filters", ())]:
-        joint = " OR " if arguments.get("match") == "any" else " AND "
-        query += f" WHERE {joint.join(conditions)}"
-    if order := arguments.get("order_by"):
-        query += " ORDER BY " + ", ".join(_ordering(fields, by) for by in order)
-    query += f" LIMIT {limit:d}"
+    return sized(f"{select(sobject, fields, arguments)}{ordered(fields, arguments)} LIMIT {limit:d}")
+
+
+def select(
+    sobject: str, fields: Mapping[str, SnapshotField], arguments: Mapping[str, Any], also: Sequence[str] = ()
+) -> str:
+    """Return the SOQL of a search without order and limit; the conditions in `also` must hold beside its own."""
+    names = arguments.get("fields", fields)
+    return f"SELECT {', '.join(names)} FROM {sobject}{where(fields, arguments, also)}"  # noqa: S608 - names are the schema's
+
+
+def where(fields: Mapping[str, SnapshotField], arguments: Mapping[str, Any], also: Sequence[str] = ()) -> str:
+    """Return the conditions of a search, with a space before them; nothing where there are none."""
+    conditions = [_condition(fields, condition) for condition in arguments.get("filters", ())]
+    joint = " OR " if arguments.get("match") == "any" else " AND "
+    own = joint.join(conditions)
+    if also:
+        own = " AND ".join([*([f"({own})"] if own else []), *also])
+    return f" WHERE {own}" if own else ""
+
+
+def ordered(fields: Mapping[str, SnapshotField], arguments: Mapping[str, Any]) -> str:
+    """Return the order of a search, with a space before it."""
+    order = arguments.get("order_by")
+    return " ORDER BY " + ", ".join(_ordering(fields, by) for by in order) if order else ""
+
+
+def sized(query: str) -> str:
+    """Return a query that the service can be asked in a URL."""
     if len(quote(query)) > _LONGEST_QUERY:
         raise errors.InvalidArguments("The search is too long; name fewer fields, or use fewer or shorter conditions.")
     return query
 
 
 def _ordering(fields: Mapping[str, SnapshotField], by: Mapping[str, Any]) -> str:
-    field = fields[by["field"]]
+    field = _known(fields, by["field"])
     if not field.sortable:
         sortable = [name for name, one in fields.items() if one.sortable]
         raise errors.InvalidArguments(f"{field.name} cannot be ordered by{_instead(field.name, sortable)}.")
     return f"{field.name} {'DESC' if by.get('descending') else 'ASC'} NULLS LAST"
+
+
+def _known(fields: Mapping[str, SnapshotField], name: str) -> SnapshotField:
+    if name not in fields:
+        raise errors.AccessDenied(f"The agent's policies do not permit the field {name}.")
+    return fields[name]
 
 
 def _condition(fields: Mapping[str, SnapshotField], condition: Mapping[str, Any]) -> str:
@@ -102,7 +115,7 @@ def _comparison(fields: Mapping[str, SnapshotField], comparison: Mapping[str, An
             "A filter is one of {field, operator, value}, {any_of: [...]} and {none_of: [...]}, the lists being of the "
             "first kind."
         )
-    field, operator = fields[comparison["field"]], comparison["operator"]
+    field, operator = _known(fields, comparison["field"]), comparison["operator"]
     _check_operator(fields, field, operator)
     if operator in _NULLS:
         if "value" in comparison:
@@ -111,20 +124,20 @@ def _comparison(fields: Mapping[str, SnapshotField], comparison: Mapping[str, An
             )
         return f"{field.name} {OPERATORS[operator]} null"
     if "value" not in comparison:
-        raise errors.InvalidArguments(f"{operator!r} on {field.name} needs a 'value': {_expected(field)}.")
+        raise errors.InvalidArguments(f"{operator!r} on {field.name} needs a 'value': {expected(field)}.")
     value = comparison["value"]
     if operator in _LISTS:
         if not isinstance(value, list) or not value:
             raise errors.InvalidArguments(
-                f"{operator!r} on {field.name} needs a list of values, each {_expected(field)}."
+                f"{operator!r} on {field.name} needs a list of values, each {expected(field)}."
             )
-        return f"{field.name} {OPERATORS[operator]} ({','.join(_literal(field, one) for one in value)})"
+        return f"{field.name} {OPERATORS[operator]} ({','.join(literal(field, one) for one in value)})"
     if operator in _PARTS:
         if not isinstance(value, str) or not value:
             raise errors.InvalidArguments(f"{operator!r} on {field.name} needs a text.")
         pattern = format_soql("{:like}", value)
         return f"{field.name} LIKE '{'%' if operator == 'contains' else ''}{pattern}%'"
-    return f"{field.name} {OPERATORS[operator]} {_literal(field, value)}"
+    return f"{field.name} {OPERATORS[operator]} {date_literal(field, value) or literal(field, value)}"
 
 
 def _check_operator(fields: Mapping[str, SnapshotField], field: SnapshotField, operator: str) -> None:
@@ -137,78 +150,6 @@ def _check_operator(fields: Mapping[str, SnapshotField], field: SnapshotField, o
         raise errors.InvalidArguments(
             f"{field.name} is of type {field.type}, which has no {operator!r}; it has {words}."
         )
-
-
-def _literal(field: SnapshotField, value: Any) -> str:
-    """Return a value as SOQL writes it, if it is what the field holds."""
-    write = _WRITERS.get(field.type, _write_text)
-    try:
-        return write(value)
-    except (ValueError, OverflowError):
-        raise errors.InvalidArguments(
-            f"The value for {field.name} ({field.type}) must be {_expected(field)}."
-        ) from None
-
-
-def _write_text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError
-    return quote_soql_value(value)
-
-
-def _write_id(value: Any) -> str:
-    if not isinstance(value, str) or not _ID.fullmatch(value):
-        raise ValueError
-    return quote_soql_value(value)
-
-
-def _write_boolean(value: Any) -> str:
-    if not isinstance(value, bool):
-        raise ValueError
-    return "true" if value else "false"
-
-
-def _write_number(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST_NUMBER:
-        raise ValueError
-    return format(Decimal(repr(value)), "f")  # SOQL's numbers have no exponent
-
-
-def _write_whole_number(value: Any) -> str:
-    if isinstance(value, float) and not value.is_integer():
-        raise ValueError
-    return _write_number(int(value) if isinstance(value, float) else value)
-
-
-def _write_date(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError
-    return date.fromisoformat(value).isoformat()
-
-
-def _write_datetime(value: Any) -> str:
-    moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    if moment is None or moment.tzinfo is None:
-        raise ValueError
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
-
-
-_WRITERS: dict[str, Callable[[Any], str]] = {
-    "boolean": _write_boolean,
-    "date": _write_date,
-    "datetime": _write_datetime,
-    "id": _write_id,
-    "reference": _write_id,
-    "int": _write_whole_number,
-    "long": _write_whole_number,
-    **dict.fromkeys(("double", "currency", "percent"), _write_number),
-}
-
-
-def _expected(field: SnapshotField) -> str:
-    if field.picklist:
-        return f"a text, one of: {', '.join(field.picklist[:20])}{', …' if len(field.picklist) > 20 else ''}"  # noqa: PLR2004 - as many as help
-    return _EXAMPLES.get(field.type, "a text")
 
 
 def _instead(name: str, names: list[str]) -> str:

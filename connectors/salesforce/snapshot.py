@@ -21,10 +21,24 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     api_version: Annotated[str, Field(pattern=r"^[0-9]{2,3}\.0$", examples=["59.0"])] = "59.0"
+    idempotency_fields: dict[ApiName, ApiName] = Field(
+        default_factory=dict,
+        description="By object, an external Id field (text, 64 characters at least) that the broker writes when it "
+        "creates a record, so that a repeated create is known for one.",
+    )
+    export_records: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=50_000, description="How many records one export may have."
+    )
+    export_seconds: Annotated[float, Field(gt=0, le=600)] = Field(
+        default=120.0, description="How long one call waits for an export; after that it answers with a cursor."
+    )
 
 
 class SnapshotField(BaseModel):
-    """One field of an object, as pinned: it may leave the broker because it is here."""
+    """One field of an object, as pinned: it may leave the broker because it is here.
+
+    What a snapshot of earlier times does not say of writing means that the field is not written.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,6 +48,29 @@ class SnapshotField(BaseModel):
     filterable: bool
     sortable: bool
     picklist: list[str] = Field(default_factory=list)
+    length: int = 0
+    createable: bool = False
+    updateable: bool = False
+    nillable: bool = True
+    defaulted_on_create: bool = False
+    external_id: bool = False
+    references: list[ApiName] = Field(default_factory=list)
+    relationship: ApiName | None = None
+
+    @property
+    def required(self) -> bool:
+        """Whether a record cannot be created without it."""
+        return self.createable and not self.nillable and not self.defaulted_on_create
+
+
+class SnapshotChild(BaseModel):
+    """Records of another object that refer to one of this, as pinned: the relationship's name, and by which field."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: ApiName
+    object: ApiName
+    field: ApiName
 
 
 class SnapshotObject(BaseModel):
@@ -43,6 +80,10 @@ class SnapshotObject(BaseModel):
 
     label: str
     fields: list[SnapshotField]
+    createable: bool = False
+    updateable: bool = False
+    deletable: bool = False
+    children: list[SnapshotChild] = Field(default_factory=list)
 
     def leaving(self) -> dict[str, SnapshotField]:
         """Return the fields that may leave, by name."""
@@ -57,6 +98,13 @@ class Snapshot(BaseModel):
     service: Literal["salesforce"]
     api_version: str
     objects: dict[ApiName, SnapshotObject]
+    referenced: dict[ApiName, SnapshotObject] = Field(
+        default_factory=dict, description="Objects by whose fields records can be filtered, and that are not mapped."
+    )
+
+    def find(self, name: str) -> SnapshotObject | None:
+        """Return an object that conditions can speak of."""
+        return self.objects.get(name) or self.referenced.get(name)
 
 
 def read_snapshot(pinned: Any) -> Snapshot:
@@ -74,7 +122,18 @@ def pin_object(described: Any) -> SnapshotObject:
     """Return what is pinned of an object's description; raise `ValueError` if it is not one."""
     try:
         fields = [_pin_field(field) for field in described["fields"] if json_type(field["type"])]
-        return SnapshotObject(label=described["label"], fields=fields)
+        return SnapshotObject(
+            label=described["label"],
+            fields=fields,
+            createable=described.get("createable", False),
+            updateable=described.get("updateable", False),
+            deletable=described.get("deletable", False),
+            children=[
+                SnapshotChild(name=child["relationshipName"], object=child["childSObject"], field=child["field"])
+                for child in described.get("childRelationships") or ()
+                if child.get("relationshipName")
+            ],
+        )
     except (KeyError, TypeError, AttributeError, ValidationError) as error:
         raise ValueError(f"not a description of an object: {type(error).__name__}") from None
 
@@ -87,6 +146,7 @@ def json_type(kind: str) -> str | None:
 
 
 def _pin_field(field: Mapping[str, Any]) -> SnapshotField:
+    references = list(field.get("referenceTo") or ())
     return SnapshotField(
         name=field["name"],
         label=field["label"],
@@ -94,4 +154,12 @@ def _pin_field(field: Mapping[str, Any]) -> SnapshotField:
         filterable=field["filterable"],
         sortable=field["sortable"],
         picklist=[value["value"] for value in field.get("picklistValues") or () if value.get("active", True)],
+        length=field.get("length", 0),
+        createable=field.get("createable", False),
+        updateable=field.get("updateable", False),
+        nillable=field.get("nillable", True),
+        defaulted_on_create=field.get("defaultedOnCreate", False),
+        external_id=field.get("externalId", False),
+        references=references,
+        relationship=field.get("relationshipName") if references else None,
     )

@@ -1,110 +1,285 @@
-"""The tools of every mapped object: what an agent reads of them, and what they do."""
+"""The tools of every mapped object and of the connector as a whole: what an agent reads of them, and what they do."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from broker.connector import ConnectorDocument, Session, Tool, ToolCall
-from connectors.salesforce.search import MOST_RECORDS, OPERATORS, compile_soql
-from connectors.salesforce.service import describe_object, query, read_record
-from connectors.salesforce.snapshot import Settings, SnapshotField, SnapshotObject, json_type, read_snapshot
+from broker.connector import ConnectorDocument, Tool
+from connectors.salesforce import schemas
+from connectors.salesforce.across import Across
+from connectors.salesforce.composite import Composite
+from connectors.salesforce.export import Export
+from connectors.salesforce.free import FreeQuery
+from connectors.salesforce.related import Related
+from connectors.salesforce.scope import filterable
+from connectors.salesforce.snapshot import Settings, Snapshot, SnapshotChild, read_snapshot
+from connectors.salesforce.sobject import SObject
+from connectors.salesforce.writes import Writer
 
-_DEFAULT_RECORDS = 50
-_BUILT = ("read", "search", "describe")
-_NOT_BUILT = ("create", "update", "delete", "export")
+READING = ("read", "search", "describe", "related", "export")
+WRITING = ("create", "update", "upsert", "delete")
+WHOLE = {"search": "find", "query": "run", "composite": "write"}
+"""The resources that are no object, and what can be done with each."""
+_NO_RECORD = "record"
+"""For tools that narrow what they do by themselves, and whose result has no such member: no record leaves."""
+_KEY_LENGTH = 64  # characters of an idempotency key
 
 
 def tools(document: ConnectorDocument, snapshot: Any) -> list[Tool]:
     """Return the tools of every mapped object; those of an object that is not pinned yet are not built."""
     if document.snapshot is None:
         raise ValueError("'snapshot' is missing: name a JSON file here, and 'aam connector snapshot NAME' writes it")
-    objects = read_snapshot(snapshot).objects if snapshot is not None else {}
-    version = Settings.model_validate(document.settings).api_version
+    if taken := WHOLE.keys() & document.resources.keys():
+        raise ValueError(f"'{min(taken)}' is the connector's own resource; call the object's resource something else")
+    pinned = read_snapshot(snapshot) if snapshot is not None else None
+    settings = Settings.model_validate(document.settings)
+    objects = _objects(document, pinned, settings)
     found: list[Tool] = []
     for resource, name in document.resources.items():
-        if name in objects and objects[name].leaving():
-            found += _object_tools(resource, SObject(name, objects[name].leaving(), version), objects[name])
+        if resource in objects:
+            found += _object_tools(objects[resource], objects)
         else:
-            found += (_not_built(resource, action, name) for action in (*_BUILT, *_NOT_BUILT))
-    return found
+            found += (_not_built(resource, action, name) for action in (*READING, *WRITING))
+    return found + list(_whole_tools(objects, pinned, settings))
 
 
-@dataclass(frozen=True, slots=True)
-class SObject:
-    """One mapped object, with the calls that read it. `fields` are those that may leave."""
-
-    name: str
-    fields: Mapping[str, SnapshotField]
-    version: str
-
-    async def read(self, call: ToolCall, session: Session) -> Any:
-        """Read one record by its id."""
-        record_id, fields = call.arguments["id"], self._wanted(call.arguments)
-        return {"record": await read_record(session, self.version, self.name, record_id, fields)}
-
-    async def search(self, call: ToolCall, session: Session) -> Any:
-        """Search by structured conditions, page after page, up to the limit."""
-        limit = _limit(call.arguments)
-        soql = compile_soql(self.name, self.fields, call.arguments, limit + 1)  # one more tells whether there is more
-        fields = self._wanted(call.arguments)
-        records = await query(session, self.version, soql, fields, limit + 1, call.emit)
-        return {"records": records[:limit], "more": len(records) > limit}
-
-    def check_search(self, arguments: Mapping[str, Any]) -> None:
-        """Raise `InvalidArguments` for a search that cannot be made."""
-        compile_soql(self.name, self.fields, arguments, _limit(arguments) + 1)
-
-    async def describe(self, _call: ToolCall, session: Session) -> Any:
-        """Say what the object's fields are now, of those that may leave."""
-        described = await describe_object(session, self.version, self.name)
-        fields = [field.model_dump() for field in described.fields if field.name in self.fields]
-        return {"label": described.label, "fields": fields}
-
-    def _wanted(self, arguments: Mapping[str, Any]) -> Mapping[str, SnapshotField]:
-        return {name: self.fields[name] for name in arguments.get("fields", self.fields)}
+def _objects(document: ConnectorDocument, pinned: Snapshot | None, settings: Settings) -> dict[str, SObject]:
+    """Return the mapped objects that are pinned and have a field that may leave, by resource."""
+    if pinned is None:
+        return {}
+    objects = {
+        resource: SObject(name, resource, pinned.objects[name], pinned, settings)
+        for resource, name in document.resources.items()
+        if name in pinned.objects and pinned.objects[name].leaving()
+    }
+    for one in objects.values():
+        _check_key(one, settings.idempotency_fields.get(one.name))
+    return objects
 
 
-def _limit(arguments: Mapping[str, Any]) -> int:
-    return int(arguments.get("limit", _DEFAULT_RECORDS))  # JSON Schema takes 10.0 for an integer too
+def _check_key(of: SObject, name: str | None) -> None:
+    if name is None:
+        return
+    field = of.fields.get(name)
+    if field is None or not field.external_id or not field.createable or field.length < _KEY_LENGTH:
+        raise ValueError(
+            f"'settings.idempotency_fields' names {of.name}.{name}, which is not pinned as an external id that can be "
+            f"written and holds {_KEY_LENGTH} characters"
+        )
 
 
-def _object_tools(resource: str, sobject: SObject, pinned: SnapshotObject) -> Iterator[Tool]:
-    record = {"type": "object", "properties": {name: _output(field) for name, field in sobject.fields.items()}}
+# --- The tools of one object -----------------------------------------------------------------------------------------
+
+
+def _object_tools(of: SObject, objects: Mapping[str, SObject]) -> Iterator[Tool]:
+    label, by, record = of.pinned.label, filterable(of.pinned, of.snapshot), schemas.record(of.fields)
     yield Tool(
-        resource,
+        of.resource,
         "read",
-        f"Read one {pinned.label} record of Salesforce by its id.",
-        _read_schema(sobject.fields),
-        _closed({"record": record}, required=["record"]),
+        f"Read one {label} record of Salesforce by its id.",
+        schemas.read(of.fields),
+        schemas.closed({"record": record}, required=["record"]),
         reads_only=True,
-        run=sobject.read,
+        run=of.read,
+        filterable=by,
         records="record",
     )
     yield Tool(
-        resource,
+        of.resource,
         "search",
-        f"Search {pinned.label} records of Salesforce by conditions on their fields. "
-        "Name the fields you need. 'more' in the answer says that the limit left records out.",
-        _search_schema(sobject.fields),
-        _closed(
-            {"records": {"type": "array", "items": record}, "more": {"type": "boolean"}}, required=["records", "more"]
-        ),
+        f"Search {label} records of Salesforce by conditions on their fields. "
+        "Name the fields you need. 'more' in the answer says that there are others, 'cursor' leads to them.",
+        schemas.search(of.fields),
+        schemas.page(record),
         reads_only=True,
-        run=sobject.search,
-        check=sobject.check_search,
+        run=of.search,
+        check=of.check_search,
+        filterable=by,
         records="records",
     )
     yield Tool(
-        resource,
+        of.resource,
         "describe",
-        f"List the fields of {pinned.label} in Salesforce: names, types, whether they can be searched and ordered by, "
-        "and the values of picklists.",
-        _closed({}),
-        _closed({"label": {"type": "string"}, "fields": {"type": "array", "items": _DESCRIBED_FIELD}}),
+        f"List the fields of {label} in Salesforce: names, types, whether they can be searched, ordered by and "
+        "written, and the values of picklists.",
+        schemas.closed({}),
+        schemas.closed({"label": {"type": "string"}, "fields": {"type": "array", "items": schemas.DESCRIBED_FIELD}}),
         reads_only=True,
-        run=sobject.describe,
+        run=of.describe,
+        filterable=by,
+        records=_NO_RECORD,
     )
-    yield from (_not_built(resource, action, pinned.label) for action in _NOT_BUILT)
+    yield from _listing_tools(of, objects)
+    yield from _writing_tools(Writer(of))
+
+
+def _listing_tools(of: SObject, objects: Mapping[str, SObject]) -> Iterator[Tool]:
+    label, by = of.pinned.label, filterable(of.pinned, of.snapshot)
+    export = Export(of)
+    yield Tool(
+        of.resource,
+        "export",
+        f"Export many {label} records of Salesforce, page by page: call again with 'cursor' until 'more' is false.",
+        schemas.export(of.fields, of.settings.export_records),
+        schemas.page(schemas.record(of.fields), state={"type": "string"}),
+        reads_only=True,
+        run=export.export,
+        check=export.check,
+        filterable=by,
+        records="records",
+    )
+    children = _children(of, objects)
+    if not children:
+        yield _not_built(of.resource, "related", label)
+        return
+    related = Related(of, children)
+    yield Tool(
+        of.resource,
+        "related",
+        f"List the records that refer to one {label} record of Salesforce.",
+        schemas.related(children),
+        schemas.page(schemas.ROWS),
+        reads_only=True,
+        run=related.find,
+        check=related.check,
+        filterable=by,
+        touches=related.touches,
+    )
+
+
+def _children(of: SObject, objects: Mapping[str, SObject]) -> dict[str, tuple[SnapshotChild, SObject]]:
+    """Return the relationships that lead to a mapped object, which must show the field that refers."""
+    by_name = {one.name: one for one in reversed(list(objects.values()))}
+    return {
+        child.name: (child, by_name[child.object])
+        for child in of.pinned.children
+        if child.object in by_name and child.field in by_name[child.object].fields
+    }
+
+
+def _writing_tools(writer: Writer) -> Iterator[Tool]:
+    of, pinned, label = writer.of, writer.of.pinned, writer.of.pinned.label
+    by = filterable(pinned, of.snapshot)
+    if pinned.createable and writer.createable:
+        known = of.name in of.settings.idempotency_fields
+        yield Tool(
+            of.resource,
+            "create",
+            f"Create a {label} record in Salesforce. "
+            + (
+                "Repeating the same call creates no second one."
+                if known
+                else "Repeating the call creates a second one: where the outcome is unknown, search first."
+            ),
+            schemas.create(writer.createable),
+            schemas.written("created"),
+            reads_only=False,
+            run=writer.create,
+            check=writer.check_create,
+            filterable=by,
+            records=_NO_RECORD,
+        )
+    else:
+        yield _not_built(of.resource, "create", label)
+    if pinned.updateable and writer.updateable:
+        yield Tool(
+            of.resource,
+            "update",
+            f"Change fields of one {label} record in Salesforce, unless somebody changes it at the same time.",
+            schemas.update(writer.updateable),
+            schemas.written("changed"),
+            reads_only=False,
+            run=writer.update,
+            check=writer.check_update,
+            filterable=by,
+            records=_NO_RECORD,
+        )
+    else:
+        yield _not_built(of.resource, "update", label)
+    if pinned.createable and pinned.updateable and writer.external_ids:
+        yield Tool(
+            of.resource,
+            "upsert",
+            f"Change the {label} record in Salesforce that has an external id, or create it.",
+            schemas.upsert(writer.updateable, writer.external_ids),
+            schemas.written("created", "changed"),
+            reads_only=False,
+            run=writer.upsert,
+            check=writer.check_upsert,
+            filterable=by,
+            records=_NO_RECORD,
+        )
+    else:
+        yield _not_built(of.resource, "upsert", label)
+    if pinned.deletable:
+        yield Tool(
+            of.resource,
+            "delete",
+            f"Delete one {label} record in Salesforce, unless somebody changes it at the same time.",
+            schemas.delete(),
+            schemas.written("deleted"),
+            reads_only=False,
+            run=writer.delete,
+            check=writer.check_delete,
+            filterable=by,
+            records=_NO_RECORD,
+        )
+    else:
+        yield _not_built(of.resource, "delete", label)
+
+
+# --- The tools of the connector as a whole ---------------------------------------------------------------------------
+
+
+def _whole_tools(objects: Mapping[str, SObject], pinned: Snapshot | None, settings: Settings) -> Iterator[Tool]:
+    if pinned is None or not objects:
+        yield from (_not_built(resource, action, "any") for resource, action in WHOLE.items())
+        return
+    across = Across(objects, settings.api_version)
+    yield Tool(
+        "search",
+        "find",
+        "Search Salesforce for words, across several resources at once.",
+        schemas.across(list(objects)),
+        schemas.FOUND,
+        reads_only=True,
+        run=across.find,
+        check=across.check,
+        touches=across.touches,
+    )
+    query = FreeQuery(objects, pinned, settings.api_version)
+    yield Tool(
+        "query",
+        "run",
+        "Run a SOQL query on Salesforce: SELECT fields (Owner.Name, subqueries) or COUNT() FROM one object WHERE ... "
+        "ORDER BY ... LIMIT ... OFFSET; no functions, no grouping. You need the permission to search every object.",
+        schemas.free(),
+        schemas.page(schemas.QUERY_ROWS),
+        reads_only=True,
+        run=query.run,
+        check=query.check,
+        touches=query.touches,
+    )
+    writers = {
+        resource: Writer(one)
+        for resource, one in objects.items()
+        if one.pinned.createable or one.pinned.updateable or one.pinned.deletable
+    }
+    if not writers:
+        yield _not_built("composite", "write", "any")
+        return
+    composite = Composite(writers, settings.api_version)
+    yield Tool(
+        "composite",
+        "write",
+        "Create, change, upsert and delete several Salesforce records in one request, all or none. You need the "
+        "permission for each of them.",
+        schemas.composite(writers),
+        schemas.RESULTS,
+        reads_only=False,
+        run=composite.write,
+        check=composite.check,
+        touches=composite.touches,
+    )
 
 
 def _not_built(resource: str, action: str, label: str) -> Tool:
@@ -113,95 +288,6 @@ def _not_built(resource: str, action: str, label: str) -> Tool:
         action,
         f"{action.capitalize()} {label} records of Salesforce.",
         {"type": "object"},
-        _closed({}),
-        reads_only=action in (*_BUILT, "export"),
+        schemas.closed({}),
+        reads_only=action in (*READING, "find", "run"),
     )
-
-
-# --- Schemas: short, because every agent that lists the tools reads them ---------------------------------------------
-
-_FIELD = {"$ref": "#/$defs/field"}
-
-
-def _read_schema(fields: Mapping[str, SnapshotField]) -> dict[str, Any]:
-    record_id = {
-        "type": "string",
-        "pattern": "^[a-zA-Z0-9]{15}([a-zA-Z0-9]{3})?$",
-        "description": "The record's id, 15 or 18 characters.",
-    }
-    schema = _closed({"id": record_id, "fields": _some_fields()}, required=["id"])
-    return {**schema, "$defs": {"field": {"enum": list(fields)}}}
-
-
-def _search_schema(fields: Mapping[str, SnapshotField]) -> dict[str, Any]:
-    comparison = {
-        "field": _FIELD,
-        "operator": {"$ref": "#/$defs/operator"},
-        "value": {
-            "type": ["string", "number", "boolean", "array"],
-            "items": {"type": ["string", "number", "boolean"]},
-            "maxItems": 100,
-            "maxLength": 1000,
-            "description": "Dates as 2026-11-23, moments as 2026-11-23T21:54:07Z; a list for in and not_in.",
-        },
-    }
-    several = {"type": "array", "items": {"$ref": "#/$defs/comparison"}, "minItems": 1, "maxItems": 20}
-    properties = {
-        "filters": {
-            "type": "array",
-            "items": _closed({**comparison, "any_of": several, "none_of": several}),
-            "maxItems": 20,
-            "description": "Each {field, operator, value}, or {any_of: [...]} or {none_of: [...]} of such.",
-        },
-        "match": {"enum": ["all", "any"], "description": "Whether all filters must hold (default) or any."},
-        "fields": _some_fields(),
-        "order_by": {
-            "type": "array",
-            "items": _closed({"field": _FIELD, "descending": {"type": "boolean"}}, required=["field"]),
-            "maxItems": 5,
-        },
-        "limit": {
-            "type": "integer",
-            "minimum": 1,
-            "maximum": MOST_RECORDS,
-            "description": f"{_DEFAULT_RECORDS} if left out.",
-        },
-    }
-    definitions = {
-        "field": {"enum": list(fields)},
-        "operator": {"enum": list(OPERATORS)},
-        "comparison": _closed(comparison, required=["field", "operator"]),
-    }
-    return {**_closed(properties), "$defs": definitions}
-
-
-def _some_fields() -> dict[str, Any]:
-    return {
-        "type": "array",
-        "items": _FIELD,
-        "minItems": 1,
-        "uniqueItems": True,
-        "description": "Which fields to return; all of them if left out.",
-    }
-
-
-_DESCRIBED_FIELD = {
-    "type": "object",
-    "properties": {
-        "name": {"type": "string"},
-        "label": {"type": "string"},
-        "type": {"type": "string"},
-        "filterable": {"type": "boolean"},
-        "sortable": {"type": "boolean"},
-        "picklist": {"type": "array", "items": {"type": "string"}},
-    },
-}
-
-
-def _closed(properties: Mapping[str, Any], required: Sequence[str] = ()) -> dict[str, Any]:
-    schema = {"type": "object", "properties": dict(properties), "additionalProperties": False}
-    return {**schema, "required": list(required)} if required else schema
-
-
-def _output(field: SnapshotField) -> dict[str, Any]:
-    return {"type": [json_type(field.type), "null"]}

@@ -144,7 +144,7 @@ def test_a_field_that_is_not_pinned_never_leaves_though_the_service_sends_it(
     read, found = call("read", id=ACCOUNT_ID, fields=["Name"]), call("search", fields=["Id", "Name"])
 
     assert read == {"record": {"Name": "Acme"}}
-    assert found == {"records": [{"Id": ACCOUNT_ID, "Name": "Acme"}], "more": False}
+    assert found == {"records": [{"Id": ACCOUNT_ID, "Name": "Acme"}], "more": False, "total": 1}
 
 
 @pytest.mark.parametrize("value", [{"nested": "s3cret"}, ["s3cret"], [["s3cret"]], [{"a": "s3cret"}], 5, True])
@@ -199,3 +199,46 @@ def test_pages_without_end_come_to_an_end(call: Call, service: SalesforceService
 
     assert refused.value.code == "upstream_malformed"
     assert service.api_requests - before <= 101
+
+
+# --- Writes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text", ["@{first.id}", "see @{first.id}", "@{first.Name}", "@{operation_0.id}", "@{first.id}@{first.id}", "@{"]
+)
+def test_a_text_never_reads_what_another_write_answered(call: Call, service: SalesforceService, text: str) -> None:
+    """The service puts answers in wherever a text looks like a reference, in fields that are shown to others too."""
+    before = service.api_requests
+    first = {"operation": "create", "resource": "accounts", "name": "first", "values": {"Name": "x"}}
+    second = {"operation": "create", "resource": "accounts", "values": {"Name": text}}
+
+    with pytest.raises(InvalidArguments):
+        call("write", operations=[first, second])
+    assert service.api_requests == before
+
+
+@pytest.mark.parametrize("body", [{}, {"id": None}, {"id": "../../sobjects/User"}, {"id": ["001"]}, [], "x"])
+def test_an_answer_to_a_write_is_an_id_or_nothing(call: Call, service: SalesforceService, body: Any) -> None:
+    """What the service says of what it wrote is not passed on."""
+    service.faults.add(Answer(path="/sobjects/Account", method="POST", status=201, body=body))
+
+    with pytest.raises(Refusal) as refused:
+        call("create", values={"Name": "x"})
+
+    assert refused.value.code == "upstream_malformed"
+
+
+@pytest.mark.parametrize(
+    "code", ["DUPLICATE_VALUE", "FIELD_CUSTOM_VALIDATION_EXCEPTION", "REQUIRED_FIELD_MISSING", "SOMETHING_ELSE"]
+)
+def test_no_word_of_the_service_comes_with_a_refused_write(call: Call, service: SalesforceService, code: str) -> None:
+    """A validation rule's text may hold another record's secrets."""
+    body = [{"message": "s3cret of record 001XX", "errorCode": code, "fields": ["s3cret"]}]
+    service.faults.add(Answer(path="/sobjects/Account", method="POST", status=400, body=body))
+
+    with pytest.raises(Refusal) as refused:
+        call("create", values={"Name": "x"})
+
+    assert refused.value.code == "upstream_rejected"
+    assert "s3cret" not in f"{refused.value.message}{refused.value.detail}"

@@ -1,6 +1,7 @@
 import os
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import anyio
 import pytest
@@ -92,6 +93,7 @@ def test_a_user_who_is_operator_and_agent_is_refused_at_load(written: Written, n
 
 def test_an_agent_that_becomes_an_operators_user_later_is_no_agent(written: Written, notes: Notes) -> None:
     """The check at load has a second one behind it, where a process connects."""
+    from broker.control import KillSwitch  # noqa: PLC0415
     from broker.doors.entrance import Entrance, RefusedAuthentications  # noqa: PLC0415
     from broker.errors import PeerUnknown  # noqa: PLC0415
     from broker.identity import Identifier, Peer, Proof, TrustStore  # noqa: PLC0415
@@ -107,7 +109,8 @@ def test_an_agent_that_becomes_an_operators_user_later_is_no_agent(written: Writ
     async def note(kind: str, **facts: Any) -> None:
         recorded.append((kind, facts))
 
-    entrance = Entrance(documents, identifier, RefusedAuthentications(note), development=False)
+    switch = KillSwitch(documents, Mock(), Mock())
+    entrance = Entrance(documents, switch, identifier, RefusedAuthentications(note), development=False)
     peer = Peer(1, os.getuid(), os.getgid(), frozenset({f"unix:uid:{os.getuid()}"}))
 
     with pytest.raises(PeerUnknown):

@@ -10,9 +10,9 @@ import sys
 import uuid
 from typing import Any
 
-import pytest_iam  # type: ignore[import-not-found] # in an environment of its own
-from canaille import create_app  # type: ignore[import-not-found]
-from canaille.backends import Backend  # type: ignore[import-not-found]
+import pytest_iam  # in an environment of its own
+from canaille import create_app
+from canaille.backends import Backend
 from joserfc.jwk import JWKRegistry
 
 

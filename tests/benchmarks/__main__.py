@@ -282,7 +282,7 @@ def _print_policies(console: Console, figures: dict[str, Any]) -> None:
     console.print(table)
     found = figures["reloading"]
     table = Table("meanwhile", "seconds", "calls", "median ms", "p99 ms", "slowest ms", title="Reloading")
-    for name in ("quiet", "one_changed", "all_changed"):
+    for name in ("quiet", "all_read_anew", "one_changed"):
         row = found[name]
         numbers = (f"{row[one]:.1f}" for one in ("median_ms", "p99_ms", "slowest_ms"))
         table.add_row(name.replace("_", " "), f"{row['seconds']:.1f}", str(row["calls"]), *numbers)

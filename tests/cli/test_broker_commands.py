@@ -26,7 +26,7 @@ def test_status_says_what_the_broker_is_doing(aam: Aam, served: Any) -> None:
     assert (ran.code, as_json.code) == (0, 0)
     assert "The broker is serving." in ran.out
     assert "salesforce: active" in ran.out
-    assert "1 agent, 28 tools" in ran.out
+    assert "1 agent, 39 tools" in ran.out
     assert as_json.json["trail"]["records"] > 0
 
 
@@ -50,6 +50,24 @@ def test_agents_are_listed_with_who_answers_for_them(aam: Aam, served: Any) -> N
     assert "finance-analyst" in ran.out
     assert "jane.doe@example.com" in ran.out
     assert [agent["workload"] for agent in as_json.json] == ["spiffe://prod/agent/finance-analyst"]
+
+
+def test_connectors_are_listed_with_their_accounts_and_their_allowance(aam: Aam, served: Any) -> None:
+    """Issue 5: API limits shown in `aam connectors`, with --json; a call to the service makes them known."""
+    aam("grants", "test", "salesforce", "--dir", served.directory)
+
+    ran, as_json = aam("connectors", "--dir", served.directory), aam("connectors", "--dir", served.directory, "--json")
+
+    (found,) = as_json.json
+    assert (ran.code, as_json.code) == (0, 0)
+    assert (found["name"], found["type"], found["grants"], found["pinned"]) == (
+        "salesforce",
+        "salesforce",
+        ["active"],
+        True,
+    )
+    assert (found["usage"]["most"], found["usage"]["full"]) == (15_000, False)
+    assert f"{found['usage']['used']} of 15000" in " ".join(ran.out.split())
 
 
 @pytest.mark.parametrize("command", [("agents",), ("grants", "list")])
@@ -77,7 +95,7 @@ def test_tools_are_listed_as_an_agent_can_know_of_them(aam: Aam, served: Any, ag
     assert "salesforce_contacts_read" not in ran.out
     assert {tool["action"] for tool in as_json if tool["listed"]} == {"read", "search"}
     assert {tool["action"] for tool in as_json if not tool["permitted"]} == {
-        "create", "delete", "describe", "export", "update"
+        "create", "delete", "describe", "export", "related", "update", "upsert"
     }  # fmt: skip
 
 

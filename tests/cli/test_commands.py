@@ -26,6 +26,8 @@ COMMANDS = (
     ("policy", "diff"),
     ("policy", "replay"),
     ("demo",), ("init",), ("check",), ("serve",), ("status",), ("doctor",), ("stdio",), ("client-config",), ("agents",),
+    ("agents", "suspend"), ("agents", "resume"), ("agents", "suspensions"),
+    ("approvals", "list"), ("approvals", "show"), ("approvals", "approve"), ("approvals", "refuse"),
     ("tools",), ("grants", "add"), ("grants", "client"), ("grants", "connect"), ("grants", "list"), ("grants", "show"),
     ("grants", "test"), ("grants", "rotate"), ("grants", "revoke"), ("vault", "rotate-key"),
     ("connector", "snapshot"), ("trail", "tail"), ("trail", "show"), ("trail", "export"), ("trail", "verify"),
@@ -35,7 +37,10 @@ COMMANDS = (
     ("documents", "history"), ("documents", "show"), ("documents", "rollback"), ("dev", "token"),
 )  # fmt: skip
 NEED_A_BROKER = (
-    ("status",), ("agents",), ("tools", "--as", "x"), ("grants", "list"), ("grants", "test", "x"),
+    ("status",), ("agents",), ("agents", "suspend", "x", "--reason", "x"), ("agents", "resume", "x", "--reason", "x"),
+    ("agents", "suspensions"), ("approvals", "list"), ("approvals", "show", "x"),
+    ("approvals", "approve", "x", "--reason", "x"), ("approvals", "refuse", "x", "--reason", "x"),
+    ("tools", "--as", "x"), ("grants", "list"), ("grants", "test", "x"),
     ("grants", "revoke", "x"), ("grants", "show", "x"), ("grants", "rotate", "x"), ("grants", "connect", "x"),
     ("vault", "rotate-key"), ("grants", "client", "x", "--client-id", "x", "--client-auth", "none"),
     ("connector", "snapshot", "x"), ("trail", "tail"), ("trail", "show", "x"),
@@ -53,7 +58,8 @@ def leaves(command: Any, *path: str) -> list[tuple[str, ...]]:
     """Return every command at or below one, by its whole name."""
     if not hasattr(command, "commands"):
         return [path]
-    return [leaf for name, below in command.commands.items() for leaf in leaves(below, *path, name)]
+    own = [path] if command.invoke_without_command else []
+    return own + [leaf for name, below in command.commands.items() for leaf in leaves(below, *path, name)]
 
 
 def test_every_command_is_known_to_these_tests() -> None:

@@ -154,8 +154,8 @@ def test_check_counts_in_words_and_says_which_tools_work(aam: Aam, own: Any) -> 
 
     said = aam("check", own.directory).out
 
-    assert 0 < built < 28
-    assert f"1 agent, 1 connector, 28 tools ({built} built);" in said
+    assert 0 < built < 39
+    assert f"1 agent, 1 connector, 39 tools ({built} built);" in said
 
 
 def test_a_second_policy_beside_the_first_is_accepted(aam: Aam, own: Any) -> None:
@@ -178,7 +178,7 @@ def test_serve_says_on_one_screen_where_everybody_connects(served: Any) -> None:
     assert len(served.printed) <= 24
     for part in (
         f"{served.url}/mcp", f"{served.url}/sse", str(served.directory / "run/agents.sock"),
-        f"aam status --dir {served.directory}", "1 agent, 28 tools (", " built)", "salesforce (grant: none)",
+        f"aam status --dir {served.directory}", "1 agent, 39 tools (", " built)", "salesforce (grant: none)",
         "access.envisionai.dev/log/starter", "has no ModelRoute yet",
     ):  # fmt: skip
         assert part in said

@@ -1,6 +1,7 @@
 """The Salesforce connector on a real session, through real egress, against the Salesforce-shaped service."""
 
 import asyncio
+import contextlib
 import ipaddress
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -10,10 +11,11 @@ from typing import Any
 import pytest
 
 from broker.catalog import CatalogTool, catalog_tool
-from broker.connector import ConnectorDocument, ToolCall
+from broker.connector import ConnectorDocument, Scope, ToolCall
 from broker.egress import Client, Egress, Limits, Reach, Secret, Session
 from broker.oauth import JwtBearerGrant, issue_by_assertion
 from broker.testing.salesforce import SalesforceService
+from broker.vault.cursors import CursorSealer
 from connectors.salesforce import CONNECTOR
 
 OBJECTS = {"accounts": "Account", "contacts": "Contact", "opportunities": "Opportunity", "cases": "Case"}
@@ -55,6 +57,8 @@ class Org:
     def __init__(self, service: SalesforceService, runner: asyncio.Runner, egress: Egress) -> None:
         self.service = service
         self.progress: list[tuple[int, int | None]] = []
+        self.cursors = CursorSealer(bytes(32))
+        self.take_back()
         self._run = runner.run
         self._egress = egress
         self.held = HeldToken(service, egress)
@@ -62,6 +66,14 @@ class Org:
             {"type": "salesforce", "url": service.url, "resources": OBJECTS, "snapshot": "pinned.json"}
         )
         self.snapshot: Any = json.loads(STARTER.read_text())
+
+    def take_back(self) -> None:
+        """Decide nothing more narrowly than by a permit of everything."""
+        self.scope = Scope()
+        self.touched: dict[tuple[str, str], Scope] = {}
+        self.key = ""
+        self.most_bytes: int | None = None
+        self.agent = "spiffe://prod/agent/finance-analyst"
 
     @property
     def tools(self) -> Mapping[str, CatalogTool]:
@@ -91,13 +103,41 @@ class Org:
         return self._run(asked())
 
     def call(self, name: str, **arguments: Any) -> Any:
-        """Check the arguments and run a tool."""
+        """Check the arguments and run a tool, within the scopes that are set."""
         tool = self.tools[name]
         tool.check(arguments)
         assert tool.tool.run is not None
-        run = tool.tool.run
+        run, touches = tool.tool.run, tool.tool.touches
+        touched = [] if touches is None else touches(arguments)
+        scopes = [self.touched.get((one.resource, one.action), Scope()) for one in touched]
+        cursors = self.cursors.of(self.agent, name)
+        call = ToolCall(arguments, self._emit, self.scope, scopes, self.key, cursors, self.most_bytes)
         self.progress = []
+        return self.ask(lambda session: run(call, session))
+
+    def undecided(self, run: Any, **arguments: Any) -> Any:
+        """Run a tool's function as if nobody had decided what it touches."""
         return self.ask(lambda session: run(ToolCall(arguments, self._emit), session))
+
+    def cut_off(self, name: str, **arguments: Any) -> None:
+        """Begin a call, and cancel it as soon as it tells of progress."""
+        tool, told = self.tools[name].tool, asyncio.Event()
+
+        async def emit(_done: int, _total: int | None) -> None:
+            told.set()
+
+        call = ToolCall(arguments, emit, self.scope, (), self.key, self.cursors.of(self.agent, name))
+        assert tool.run is not None
+        run = tool.run
+
+        async def begun() -> None:
+            task = asyncio.ensure_future(run(call, self.session()))
+            await told.wait()
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+        self._run(begun())
 
     async def _emit(self, done: int, total: int | None) -> None:
         self.progress.append((done, total))
@@ -140,7 +180,35 @@ def org(shared_org: Org) -> Iterator[Org]:
     shared_org.held.renewals = 0
     yield shared_org
     shared_org.service.faults.clear()
+    shared_org.take_back()
     shared_org.document, shared_org.snapshot, shared_org.held.renewals = document, snapshot, renewals
+
+
+@pytest.fixture(scope="session")
+def shared_writable(tmp_path_factory: pytest.TempPathFactory, runner: asyncio.Runner, egress: Egress) -> Iterator[Org]:
+    """Serve an org that tests write to, with its custom object mapped and pinned."""
+    with SalesforceService(tmp_path_factory.mktemp("writable")) as service:
+
+        async def made() -> Org:
+            return Org(service, runner, egress)
+
+        org = runner.run(made())
+        resources = {**OBJECTS, "invoices": "Invoice__c"}
+        org.document = org.document.model_copy(update={"resources": resources})
+        fetch = CONNECTOR.describe
+        assert fetch is not None
+        org.snapshot = org.ask(lambda session: fetch(session, org.document))
+        yield org
+
+
+@pytest.fixture
+def writable(shared_writable: Org) -> Iterator[Org]:
+    """Lend the org that tests write to; scopes, faults, settings and allowances are taken back."""
+    document, data = shared_writable.document, shared_writable.service.data
+    yield shared_writable
+    shared_writable.service.faults.clear()
+    shared_writable.take_back()
+    shared_writable.document, data.bulk.polls, data.daily_calls = document, 1, 15_000
 
 
 @pytest.fixture

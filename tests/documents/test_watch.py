@@ -38,6 +38,10 @@ class Watched:
             raise AuditUnavailable
         self.loaded.append((snapshot, restart_needed))
 
+    async def on_in_force(self, snapshot: Snapshot) -> None:
+        """See that what is told of as in force is."""
+        assert self.documents.current is snapshot
+
     async def on_refused(self, invalid: Invalid) -> None:
         """Note a set with mistakes."""
         self.refused.append(invalid)
@@ -73,7 +77,7 @@ def watch(directory: Path, find: FindConnector, monkeypatch: pytest.MonkeyPatch)
     async def watched() -> AsyncIterator[Watched]:
         found = Watched(Documents(load(directory, find), find), directory)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(found.documents.watch, found.on_loaded, found.on_refused)
+            tasks.start_soon(found.documents.watch, found.on_loaded, found.on_refused, found.on_in_force)
             await found.looks()
             yield found
             tasks.cancel_scope.cancel()

@@ -66,7 +66,10 @@ async def _reloaded(broker: Any) -> None:
     async def refused(invalid: Any) -> None:
         raise AssertionError(invalid.problems)
 
-    await broker.parts.documents.reload(loaded, refused)
+    async def in_force(_snapshot: Any) -> None:
+        return
+
+    await broker.parts.documents.reload(loaded, refused, in_force)
 
 
 def test_what_a_definition_names_is_narrowed_where_it_stands() -> None:

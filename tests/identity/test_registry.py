@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from broker.errors import AgentExpired, AgentRetired, AgentSuspended, AgentUnregistered, Refusal
-from broker.identity import Agent, AgentDocument, Registry, TrustDomainDocument, WorkloadIdentity
+from broker.identity import Agent, AgentDocument, Registry, TrustDomainDocument
 
 NOW = datetime.datetime(2026, 11, 23, 12, tzinfo=datetime.UTC)
 WORKLOAD = "spiffe://prod/agent/analyst"
@@ -23,14 +23,9 @@ def agent(**changes: Any) -> Agent:
     return Agent(**{"name": "analyst", **FACTS, **changes})
 
 
-def identity(spiffe_id: str = WORKLOAD) -> WorkloadIdentity:
-    """Make a verified identity."""
-    return WorkloadIdentity(spiffe_id, "prod", "jwt-svid", "attested", "sha256:00")
-
-
 def test_a_registered_agent_brings_the_people_who_answer_for_it() -> None:
     """Issue 2, Identity: owner, team, environment and deployment come from the registry only."""
-    found = Registry([agent()]).active(identity(), NOW)
+    found = Registry([agent()]).standing(WORKLOAD, NOW)
 
     assert (found.owner, found.team, found.environment, found.deployment) == (
         "ada@example.com",
@@ -55,7 +50,7 @@ def test_a_registered_agent_brings_the_people_who_answer_for_it() -> None:
 def test_an_agent_that_may_not_call_is_barred_with_the_reason(changes: dict[str, Any], refusal: type[Refusal]) -> None:
     """identity.md A8: unknown, suspended, retired and expired agents are refused; there is no anonymous agent."""
     with pytest.raises(refusal):
-        Registry([agent(**changes)]).active(identity(), NOW)
+        Registry([agent(**changes)]).standing(WORKLOAD, NOW)
 
 
 def test_an_agent_may_call_until_its_registration_runs_out() -> None:
@@ -63,7 +58,7 @@ def test_an_agent_may_call_until_its_registration_runs_out() -> None:
     zone = datetime.timezone(datetime.timedelta(hours=2))
     until = (NOW + datetime.timedelta(seconds=1)).astimezone(zone)
 
-    assert Registry([agent(valid_until=until)]).active(identity(), NOW).name == "analyst"
+    assert Registry([agent(valid_until=until)]).standing(WORKLOAD, NOW).name == "analyst"
 
 
 def test_all_of_an_agents_selectors_must_be_true_of_a_process() -> None:

@@ -24,7 +24,8 @@ from broker.errors import (
     Unauthenticated,
 )
 from broker.identity import TrustDomain, TrustStore, WorkloadIdentity, parse_bundle
-from broker.identity.svid import LONGEST_TOKEN, SvidVerifier
+from broker.identity.jwt import LONGEST_TOKEN
+from broker.identity.svid import SvidVerifier
 from tests.support.low_issuer import (
     AUDIENCE,
     DOMAIN,

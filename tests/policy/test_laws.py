@@ -3,7 +3,7 @@
 import datetime
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.policy import AgentPolicies, AgentPolicyDocument, Decision, WrittenPolicy
@@ -103,6 +103,7 @@ def said(decision: Decision) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+@settings(max_examples=40)
 @given(SETS, REQUESTS, DENIALS)
 def test_adding_a_denial_never_permits(specs: list[Spec], asked: Any, denial: dict[str, Any]) -> None:
     """Issue 4, Laws: also one whose condition has no value."""
@@ -111,6 +112,7 @@ def test_adding_a_denial_never_permits(specs: list[Spec], asked: Any, denial: di
     assert ORDER[after.effect] <= ORDER[before.effect]
 
 
+@settings(max_examples=40)
 @given(SETS, REQUESTS, DEMANDS)
 def test_adding_a_demand_never_permits(specs: list[Spec], asked: Any, demand: Any) -> None:
     """A demand is a denial of what does not meet it."""
@@ -119,6 +121,7 @@ def test_adding_a_demand_never_permits(specs: list[Spec], asked: Any, demand: An
     assert ORDER[after.effect] <= ORDER[before.effect]
 
 
+@settings(max_examples=40)
 @given(SETS, REQUESTS, st.data())
 def test_removing_a_permit_never_permits(specs: list[Spec], asked: Any, data: st.DataObject) -> None:
     """Issue 4, Laws: also one whose condition has no value, or that needs approval."""
@@ -132,6 +135,7 @@ def test_removing_a_permit_never_permits(specs: list[Spec], asked: Any, data: st
     assert ORDER[after.effect] <= ORDER[before.effect]
 
 
+@settings(max_examples=40)
 @given(SETS, REQUESTS, st.randoms())
 def test_the_order_of_documents_and_rules_never_matters(specs: list[Spec], asked: Any, order: Any) -> None:
     """Issue 4, Laws: also for the scope that a call gets, and what its limits are counted under."""
@@ -143,6 +147,7 @@ def test_the_order_of_documents_and_rules_never_matters(specs: list[Spec], asked
     assert said(AgentPolicies(mixed, OFFERED).decide(asked)) == said(one)
 
 
+@settings(max_examples=40)
 @given(SETS, REQUESTS, REQUESTS)
 def test_the_same_request_is_decided_the_same(specs: list[Spec], asked: Any, between: Any) -> None:
     """Issue 4, Laws: whatever was decided before, here or by other policies of the same text."""
@@ -153,6 +158,7 @@ def test_the_same_request_is_decided_the_same(specs: list[Spec], asked: Any, bet
     assert policies.decide(asked) == first == unite(specs).decide(asked)
 
 
+@settings(max_examples=40)
 @given(SETS, REQUESTS)
 def test_an_unknown_anything_never_permits(specs: list[Spec], asked: Any) -> None:
     """Issue 4, Laws: what nobody offers, no wildcard and no rollout permits."""
@@ -166,6 +172,7 @@ def _names_unknown(spec: Spec) -> bool:
     return any("unknown" in f"{rule['resource']} {rule.get('actions')}" for rule in spec["tools"])
 
 
+@settings(max_examples=40)
 @given(SETS, REQUESTS)
 def test_what_is_decided_was_listed_and_what_could_not_be_is_denied(specs: list[Spec], asked: Any) -> None:
     """Issue 4: list and call are separate phases, and the list is never the shorter."""
@@ -178,6 +185,7 @@ def test_what_is_decided_was_listed_and_what_could_not_be_is_denied(specs: list[
         assert policies.mentions(asked.resource)
 
 
+@settings(max_examples=40)
 @given(SETS, REQUESTS)
 def test_a_permitted_call_is_under_a_scope_that_one_rule_gives(specs: list[Spec], asked: Any) -> None:
     """Decision 0021: never parts of two."""

@@ -53,7 +53,7 @@ class Reachable(Protocol):
 
 @contextlib.asynccontextmanager
 async def connected(
-    broker: Reachable, transport: Transport, era: Era, token: str | None = None
+    broker: Reachable, transport: Transport, era: Era, token: str | None = None, **more: Any
 ) -> AsyncIterator[Client]:
     """Connect the MCP Python client; by the relay as the process itself, otherwise with a token."""
     headers = {"Authorization": f"Bearer {token or broker.token()}"}
@@ -66,7 +66,7 @@ async def connected(
         else:
             http = await stack.enter_async_context(httpx2.AsyncClient(headers=headers))
             target = streamable_http_client(f"{broker.url}/mcp", http_client=http)
-        yield await stack.enter_async_context(Client(target, mode=era))
+        yield await stack.enter_async_context(Client(target, mode=era, **more))
 
 
 @dataclass(frozen=True, slots=True)

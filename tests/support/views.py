@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from broker.audit import Head, Record, new_id, seal
-from broker.identity import Agent, WorkloadIdentity
+from broker.identity import Agent, OnBehalfOf, WorkloadIdentity
 from broker.pipeline import Origin
 from broker.pipeline.records import decided, finished, requested
 from broker.policy import Decision, Rule
@@ -23,6 +23,17 @@ CREDENTIAL = {
     "fingerprint": "sha256:0123456789ab",
     "scopes": ["notes"],
 }
+LOGIN = WorkloadIdentity(
+    WORKLOAD,
+    "prod",
+    "oidc",
+    "federated",
+    "sha256:0",
+    key_id="key-1",
+    on_behalf_of=OnBehalfOf("https://login.example.com", "jane", "oidc-login"),
+    issuer="https://login.example.com",
+    subject="jane",
+)
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -69,7 +80,7 @@ def call(
 ) -> list[Record]:
     """Return the records of one call; without a status it has not finished, without an effect nothing is decided.
 
-    `said` changes what *requested* says: `agent`, `owner` or `workload`, or what the origin says.
+    `said` changes what *requested* says: `agent`, `owner`, `workload` or `identity`, or what the origin says.
     """
     call_id = new_id()
     agent = Agent(
@@ -80,7 +91,8 @@ def call(
         environment="production",
         deployment="analyst-1",
     )
-    identity = WorkloadIdentity(said.pop("workload", WORKLOAD), "prod", "jwt-svid", "development", "sha256:0")
+    workload = said.pop("workload", WORKLOAD)
+    identity = said.pop("identity", WorkloadIdentity(workload, "prod", "jwt-svid", "development", "sha256:0"))
     trace = {"traceparent": f"00-{RUN}-00f067aa0ba902b7-01"}
     origin = Origin(**{"transport": "streamable-http", "source": "192.0.2.7", "client": "test", **trace, **said})
     asked = {

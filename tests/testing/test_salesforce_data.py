@@ -7,7 +7,7 @@ from broker.testing.salesforce.data import seeded_org
 from broker.testing.salesforce.ids import parse_id
 from broker.testing.salesforce.objects import ACCOUNT, CASE, CONTACT, OBJECTS, OPPORTUNITY
 
-DIGEST = "2dafd1f1ac14e0c6f4dafa534051d9fe518ebdfbf466ab36d89d25f0ea6a8ba1"
+DIGEST = "58271e2eb58ce9efa4e4314cbe150991b850c67044c8b74bdf41402078b32662"
 
 
 def test_the_seeded_org_is_the_same_on_every_machine() -> None:
@@ -25,11 +25,11 @@ def test_each_object_has_enough_records_for_several_pages() -> None:
 
     counts = {sobject.name: len(org.records(sobject)) for sobject in OBJECTS}
 
-    assert counts == {"Account": 120, "Case": 130, "Contact": 200, "Opportunity": 150}
+    assert counts == {"Account": 120, "Case": 130, "Contact": 200, "Invoice__c": 40, "Opportunity": 150, "User": 3}
 
 
 def test_every_id_is_well_formed_and_has_its_objects_prefix() -> None:
-    """Ids are those of 001, 003, 006 and 500, with the suffix that their case demands."""
+    """Ids are those of 001, 003, 005, 006, 500 and a00, with the suffix that their case demands."""
     org = seeded_org()
 
     for sobject in OBJECTS:

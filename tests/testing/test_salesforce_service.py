@@ -141,7 +141,9 @@ def test_as_a_process_it_tells_its_facts_and_stops_when_told(tmp_path: Path, num
         finally:
             process.kill()  # does nothing to a process that has ended
 
-    assert facts.keys() == {"url", "audience", "ca_file", "consumer_key", "username", "private_key_file"}
+    assert facts.keys() == {
+        *("url", "audience", "ca_file", "consumer_key", "consumer_secret", "username", "private_key_file")
+    }
     assert Path(facts["private_key_file"]).is_file()
     assert counters["api_requests"] == 0
     assert (process.returncode, output, errors) == (0, "", "")

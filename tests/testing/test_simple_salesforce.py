@@ -84,7 +84,7 @@ def test_an_unknown_field_asked_for_is_a_malformed_request(service: SalesforceSe
 
 
 def test_the_org_describes_its_objects(salesforce: Any) -> None:
-    """The global describe lists the four objects with their key prefixes."""
+    """The global describe lists the objects with their key prefixes."""
     described = salesforce.describe()
 
     assert described is not None
@@ -92,7 +92,9 @@ def test_the_org_describes_its_objects(salesforce: Any) -> None:
         "Account": "001",
         "Case": "500",
         "Contact": "003",
+        "Invoice__c": "a00",
         "Opportunity": "006",
+        "User": "005",
     }
 
 

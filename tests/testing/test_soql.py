@@ -177,7 +177,7 @@ def test_keywords_and_names_are_read_without_case() -> None:
     """Names come back as the schema writes them, however they were asked for."""
     selection = select("select id, NAME from ACCOUNT where rating = 'hot' order by name limit 5", ORG)
 
-    assert [field.name for field in selection.fields] == ["Id", "Name"]
+    assert [column.text for column in selection.columns] == ["Id", "Name"]
     assert selection.total == 5
 
 
@@ -252,8 +252,8 @@ def test_money_and_percentages_are_answered_as_decimals() -> None:
 
 
 def test_every_object_is_found_by_its_name_only() -> None:
-    """Four objects, and no others."""
-    assert [find_object(name) for name in ("account", "Case", "CONTACT", "Opportunity", "User")] == [
+    """These objects, and no others."""
+    assert [find_object(name) for name in ("account", "Case", "CONTACT", "Opportunity", "Lead")] == [
         ACCOUNT,
         CASE,
         CONTACT,

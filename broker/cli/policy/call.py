@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from broker.cli.bounds import bound_words
 from broker.cli.daemon import Daemon, quoted
 from broker.cli.output import console, fail, plain, print_json
 from broker.errors import Refusal
@@ -48,9 +49,8 @@ def _print(policy: Record, rules: list[Record]) -> None:
     for failed in policy.get("failed", ()):
         where = f"{failed['policy']} {failed['place']}"
         console.print(f"  [yellow]failed[/yellow]  {plain(where)}: {plain(failed['why'])}")
-    for bound in ("scope", "obligations", "limits", "approval", "observed"):
-        if policy.get(bound):
-            console.print(f"  [dim]{bound}[/dim] {plain(policy[bound])}")
+    for words in bound_words(policy):
+        console.print(f"  [dim]bound[/dim]   {plain(words)}")
 
 
 def _print_next(requested: Record) -> None:

@@ -4,10 +4,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from broker.cli.bounds import bound_words
 from broker.cli.output import counted
 
 Record = dict[str, Any]
-_PROOF = {"method": "proved by", "assurance": "assurance", "key_id": "key", "token_id": "token", "proof": ""}
+_PROOF = {
+    "method": "proved by",
+    "assurance": "assurance",
+    "issuer": "of",
+    "subject": "for",
+    "key_id": "key",
+    "token_id": "token",
+    "proof": "",
+}
 _ORIGIN = {"transport": "", "source": "", "client": "client", "client_version": "", "protocol": "MCP"}
 Line = tuple[str, str]
 """A heading, which may be empty, and what stands beside it."""
@@ -82,6 +91,10 @@ def _decided(decided: Record, rules: Sequence[Mapping[str, Any]]) -> Iterator[Li
         text = texts.get((rule["policy"], rule["sha256"], rule["place"]))
         for line in (text or "(its text was not kept)").splitlines():
             yield "", f"    {line}"
+    for failed in policy.get("failed") or ():
+        yield "not evaluated", f"{failed['policy']} {failed['place']}: {failed['why']}"
+    for words in bound_words(policy):
+        yield "bound", words
 
 
 def _credential(finished: Record) -> Iterator[Line]:

@@ -14,15 +14,19 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.doors.admin import (
+    approvals,
+    connectors,
     documents,
     evidence,
     grants,
     holds,
+    keys,
     payloads,
     registry,
     retention,
     search,
     snapshots,
+    suspensions,
     trail,
     vault,
 )
@@ -48,12 +52,20 @@ _STATUS = {
 
 
 def operators_app(operators: Operators) -> ASGIApp:
-    """Return everything that operators reach. Reading needs any role, changing needs admin, revealing not approver."""
+    """Return everything that operators reach.
+
+    Reading needs any role, changing needs admin, revealing not approver, deciding not auditor.
+    """
     reading: dict[str, Handler] = {
         "/v1/status": registry.status,
         "/v1/agents": registry.agents,
+        "/v1/agents/suspensions": suspensions.suspensions,
+        "/v1/approvals": approvals.approvals,
+        "/v1/approvals/{id}": approvals.one,
         "/v1/tools": registry.tools,
         "/v1/grants": grants.grants,
+        "/v1/connectors": connectors.connectors,
+        "/v1/keys": keys.keys,
         "/v1/grants/{name}": grants.show_grant,
         "/v1/documents/history": documents.history,
         "/v1/documents/history/{digest}": documents.one_set,
@@ -75,6 +87,8 @@ def operators_app(operators: Operators) -> ASGIApp:
     }
     revealing: dict[str, Handler] = {"/v1/trail/calls/{call_id}/reveal": payloads.show}
     changing: dict[tuple[str, str], Handler] = {
+        ("POST", "/v1/agents/suspend"): suspensions.suspend,
+        ("POST", "/v1/agents/resume"): suspensions.resume,
         ("POST", "/v1/grants"): grants.add_grant,
         ("PUT", "/v1/grants/client"): grants.put_client,
         ("POST", "/v1/grants/connect"): grants.connect,
@@ -82,6 +96,8 @@ def operators_app(operators: Operators) -> ASGIApp:
         ("POST", "/v1/grants/{name}/test"): grants.test_grant,
         ("POST", "/v1/grants/{name}/rotate"): grants.rotate_grant,
         ("DELETE", "/v1/grants/{name}"): grants.revoke_grant,
+        ("POST", "/v1/keys"): keys.add,
+        ("POST", "/v1/keys/{id}/revoke"): keys.revoke,
         ("POST", "/v1/vault/key"): vault.rotate_key,
         ("POST", "/v1/trail/keys"): evidence.rotate_key,
         ("POST", "/v1/trail/checkpoint"): evidence.ship,
@@ -95,10 +111,15 @@ def operators_app(operators: Operators) -> ASGIApp:
         ("POST", "/v1/trail/holds/{name}/release"): holds.release,
         ("POST", "/v1/trail/reindex"): search.reindex,
     }
+    deciding: dict[str, Handler] = {
+        "/v1/approvals/{id}/approve": approvals.approve,
+        "/v1/approvals/{id}/refuse": approvals.refuse,
+    }
     app = Starlette(
         routes=[
             *(_route(operators, "GET", path, handler, "any") for path, handler in reading.items()),
             *(_route(operators, "POST", path, handler, "auditor") for path, handler in revealing.items()),
+            *(_route(operators, "POST", path, handler, "approver") for path, handler in deciding.items()),
             _route(operators, "POST", "/v1/trail/bundles", evidence.add_bundle, "any"),
             *(_route(operators, method, path, handler, "admin") for (method, path), handler in changing.items()),
         ],

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.audit import Record
+from broker.control import Approvals, Cut, KillSwitch
 from broker.documents import Connection, Documents
 from broker.doors.entrance import RefusedAuthentications
 from broker.egress import Egress, Session
@@ -26,13 +27,18 @@ from broker.errors import (
 from broker.evidence.heads import Heads
 from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
-from broker.pipeline import Consents, Recorder, harmless, service_of
-from broker.vault import Opened, Rekeying, SigningKeys, Vault
+from broker.pipeline import Consents, Recorder, Usages, harmless, service_of
+from broker.vault import AccessKeys, Opened, Rekeying, SigningKeys, Vault
 
 _LARGEST_BODY = 1 << 20
 
-Needed = Literal["admin", "auditor", "any"]
-_MAY = {"admin": ("admin",), "auditor": ("admin", "auditor"), "any": ("admin", "approver", "auditor")}
+Needed = Literal["admin", "auditor", "approver", "any"]
+_MAY = {
+    "admin": ("admin",),
+    "auditor": ("admin", "auditor"),
+    "approver": ("admin", "approver"),
+    "any": ("admin", "approver", "auditor"),
+}
 Handler = Callable[["Operators", Request, Record], Awaitable[Response]]
 """Answers one request of the operator who is named as the actor."""
 
@@ -67,6 +73,11 @@ class Operators:
         status: Callable[[], Mapping[str, Any]],
         indexer: Indexer,
         history: DocumentHistory,
+        usages: Usages,
+        switch: KillSwitch,
+        cut: Cut,
+        approvals: Approvals,
+        access_keys: AccessKeys,
         consents: Consents,
     ) -> None:
         self.documents = documents
@@ -78,6 +89,12 @@ class Operators:
         self.status = status
         self.indexer = indexer
         self.history = history
+        self.usages = usages
+        self.switch = switch
+        self.cut = cut
+        """Ends what is open for agents that are barred."""
+        self.approvals = approvals
+        self.access_keys = access_keys
         self.consents = consents
         self.fetched: dict[str, bytes] = {}
         self.pruning = asyncio.Lock()
@@ -126,7 +143,7 @@ class Operators:
         service = service_of(connection, self.egress)
         code: str | None = InternalError.code
         with self.vault.open_for_operator(service, grant) as credential:
-            session = Session(service.client, service.url, credential, connection.connector.expired)
+            session = Session(service.client, service.url, credential, self.usages.noting(connection))
             call = OperatorCall(session, {}, credential)
             try:
                 yield call

@@ -1,12 +1,17 @@
 """What is registered: agents, the tools each can know of, and what the broker is doing."""
 
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from broker.audit import Record
+from broker.control import KillSwitch
 from broker.documents import Snapshot
 from broker.doors.admin.operators import Operators
-from broker.errors import NotFound
+from broker.doors.admin.suspensions import shown
+from broker.errors import AgentBarred, NotFound
+from broker.identity import Agent
 
 
 async def status(operators: Operators, _request: Request, _actor: Record) -> Response:
@@ -27,6 +32,7 @@ async def agents(operators: Operators, _request: Request, _actor: Record) -> Res
                 "environment": agent.environment,
                 "deployment": agent.deployment,
                 "status": agent.status,
+                **_effective(operators.switch, agent),
                 "valid_until": agent.valid_until.isoformat() if agent.valid_until else None,
                 "policies": list(documents.policy_names.get(agent.workload, ())),
                 "tools": len(documents.visible.get(agent.workload, ())),
@@ -58,6 +64,16 @@ async def tools(operators: Operators, request: Request, _actor: Record) -> Respo
             if policies.mentions(tool.resource)
         ]
     )
+
+
+def _effective(switch: KillSwitch, agent: Agent) -> dict[str, Any]:
+    """Say what an agent's status comes to, and why: its document and the operators both count."""
+    effective, said = "active", [shown(one) for one in switch.suspensions_of(agent)]
+    try:
+        switch.standing(agent.workload)
+    except AgentBarred as barred:
+        effective = barred.code.removeprefix("agent_")
+    return {"effective": effective, "suspensions": said}
 
 
 def _workload(documents: Snapshot, name: str) -> str:

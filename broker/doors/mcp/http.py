@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 
 import mcp_types as types
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser, AuthorizationContext
@@ -19,32 +18,44 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from broker.control import Barred
 from broker.doors.entrance import Caller, Entrance
 from broker.doors.mcp.certificates import certified
 from broker.doors.mcp.refusals import NOT_ADMITTED
+from broker.doors.mcp.resource import ProtectedResource
 from broker.doors.mcp.sse import SseDoor
-from broker.doors.mcp.streams import Barred, OpenStreams
-from broker.errors import AgentBarred, Cut, ProofMalformed, Refusal, TooManyConnections, Unauthenticated
+from broker.doors.mcp.streams import OpenStreams
+from broker.doors.token import TokenEndpoint
+from broker.errors import (
+    AgentBarred,
+    Cut,
+    InsufficientScope,
+    ProofMalformed,
+    Refusal,
+    TooManyConnections,
+    Unauthenticated,
+)
 from broker.identity import Proof
 from broker.pipeline import Transport
 
 _MOST_SESSIONS_OF_AN_AGENT = 256
-METADATA_PATH = "/.well-known/oauth-protected-resource"  # RFC 9728 §3
 
 
 class Sessions(StreamableHTTPSessionManager):
     """The SDK's sessions of the handshake revisions, bound to their principal, counted and ended by agent."""
 
     def _admit_session(self, requestor: AuthorizationContext | None) -> StreamableHTTPServerTransport | None:
-        if sum(owner == requestor for owner in self._session_owners.values()) >= _MOST_SESSIONS_OF_AN_AGENT:
+        agent = requestor and requestor["subject"]
+        if sum(owner["subject"] == agent for owner in self._session_owners.values()) >= _MOST_SESSIONS_OF_AN_AGENT:
             return None  # as at the limit for all
         return super()._admit_session(requestor)
 
     async def cut(self, barred: Barred) -> None:
         """End the sessions of barred agents."""
         for session_id, owner in list(self._session_owners.items()):
-            if barred(owner["subject"] or ""):
-                await self._discard_session(session_id, self._server_instances[session_id])
+            transport = self._server_instances.get(session_id)  # who ends another one meanwhile has ended it
+            if transport is not None and barred(owner["subject"] or ""):
+                await self._discard_session(session_id, transport)
 
 
 def agents_app(
@@ -52,7 +63,8 @@ def agents_app(
     sse: SseDoor,
     entrance: Entrance,
     security: TransportSecuritySettings,
-    audience: str,
+    resource: ProtectedResource,
+    tokens: TokenEndpoint,
     ready: Callable[[], Mapping[str, Any] | None],
     streams: OpenStreams,
     pages: Sequence[Route] = (),
@@ -61,11 +73,9 @@ def agents_app(
 
     Every request of an agent is among `streams` as long as it is open; `pages` are for people's browsers.
     """
-    metadata = {"resource": audience, "bearer_methods_supported": ["header"], "resource_name": "Agent Access Manager"}
-    metadata_paths = {METADATA_PATH + path for path in ("", "/mcp", "/sse", urlsplit(audience).path.rstrip("/"))}
 
     async def protected_resource(_request: Request) -> Response:
-        return JSONResponse(metadata)
+        return JSONResponse(resource.metadata())
 
     async def health(_request: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -75,14 +85,15 @@ def agents_app(
         return JSONResponse(trouble or {"status": "ok"}, status_code=503 if trouble else 200)
 
     def admitted(app: ASGIApp, transport: Transport) -> "Admitted":
-        return Admitted(app, entrance, transport, _challenge(audience))
+        return Admitted(app, entrance, transport, resource)
 
     app = Starlette(
         routes=[
             Route("/mcp", admitted(Open(streamable.handle_request, streams).serve, "streamable-http")),
             Route("/sse", admitted(sse.open, "sse"), methods=["GET"]),
             Mount("/messages/", admitted(Open(sse.post, streams).serve, "sse")),
-            *(Route(path, protected_resource) for path in sorted(metadata_paths)),
+            *(Route(path, protected_resource) for path in resource.paths),
+            *tokens.routes(),
             Route("/healthz", health),
             Route("/readyz", readiness),
             *pages,
@@ -114,12 +125,12 @@ class Admitted:
         app: Callable[[Scope, Receive, Send], Any],
         entrance: Entrance,
         transport: Transport,
-        challenge: str,
+        resource: ProtectedResource,
     ) -> None:
         self._app = app
         self._entrance = entrance
         self._transport: Transport = transport
-        self._challenge = challenge
+        self._resource = resource
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -131,7 +142,9 @@ class Admitted:
         except AgentBarred as refusal:
             await _error(refusal, 403)(scope, receive, send)
         else:
-            scope["user"] = _principal(caller.identity.spiffe_id, caller.identity.trust_domain)
+            scope["user"] = _principal(
+                caller.identity.principal, caller.identity.spiffe_id, caller.identity.trust_domain
+            )
             scope["aam.caller"] = caller
             try:
                 await self._app(scope, receive, send)
@@ -147,12 +160,8 @@ class Admitted:
             raise
 
     def _unauthorized(self, refusal: Unauthenticated) -> Response:
-        """RFC 6750 §3.1: without a token, no error code."""
-        challenge = self._challenge
-        if refusal.code != "proof_missing":
-            challenge += f', error="invalid_token", error_description="{refusal.code}"'
-        response = _error(refusal, 401)
-        response.headers["WWW-Authenticate"] = challenge
+        response = _error(refusal, 403 if isinstance(refusal, InsufficientScope) else 401)
+        response.headers["WWW-Authenticate"] = self._resource.challenge(refusal)
         return response
 
 
@@ -189,30 +198,22 @@ def _bearer(scope: Scope) -> str | None:
         return None
     scheme, _, token = given[0].decode("latin-1").partition(" ")
     if len(given) > 1 or scheme.lower() != "bearer" or not token:
-        raise ProofMalformed("Exactly one header is expected: 'Authorization: Bearer <JWT-SVID>'.")
+        raise ProofMalformed("Exactly one header is expected: 'Authorization: Bearer <token>'.")
     return token
 
 
 @functools.lru_cache(maxsize=4096)
-def _principal(spiffe_id: str, trust_domain: str) -> AuthenticatedUser:
+def _principal(principal: str, spiffe_id: str, trust_domain: str) -> AuthenticatedUser:
     """Name the principal for the SDK, which binds sessions to it; the token itself stays out."""
     return AuthenticatedUser(
         AccessToken(
             token="",
-            client_id=spiffe_id,
+            client_id=principal,
             scopes=[],
             subject=spiffe_id,
             claims={"iss": f"spiffe://{trust_domain}"},
         )
     )
-
-
-def _challenge(audience: str) -> str:
-    """RFC 9728 §3.1: the metadata's path goes between the host and the resource's own path."""
-    parts = urlsplit(audience)
-    if parts.scheme not in {"http", "https"} or not parts.netloc:
-        return "Bearer"  # an audience that is no URL is nowhere to look
-    return f'Bearer resource_metadata="{parts.scheme}://{parts.netloc}{METADATA_PATH}{parts.path.rstrip("/")}"'
 
 
 def _error(refusal: Refusal, status: int) -> Response:

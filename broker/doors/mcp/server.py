@@ -8,18 +8,20 @@ from typing import Any
 
 import mcp_types as types
 import msgspec
-from mcp.server import CacheHint, Server, ServerRequestContext
+from mcp.server import CacheHint, NotificationOptions, Server, ServerRequestContext
 from mcp.server.context import CallNext, HandlerResult
+from mcp.server.models import InitializationOptions
 from mcp.shared.exceptions import MCPError
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 import broker
 from broker.catalog import CatalogTool
 from broker.documents import Documents, Snapshot
 from broker.doors.entrance import Caller
+from broker.doors.mcp.asking import asked
+from broker.doors.mcp.listeners import Listeners
 from broker.doors.mcp.narrowed import narrowed_schema, said
-from broker.doors.mcp.refusals import META, as_question, as_result
+from broker.doors.mcp.refusals import META, as_result
 from broker.errors import InternalError, Refusal
 from broker.pipeline import Origin, Pipeline, Request
 from broker.policy import Narrowing
@@ -34,35 +36,63 @@ _INSTRUCTIONS = (
 )
 
 
+class _Sdk(Server[Any]):
+    """The SDK's server, which tells clients of the handshake revisions that their list may change."""
+
+    def create_initialization_options(
+        self, notification_options: NotificationOptions | None = None, *more: Any, **others: Any
+    ) -> InitializationOptions:
+        """Return what is said in a handshake: the SDK asks without options on some transports."""
+        options = notification_options or NotificationOptions(tools_changed=True)
+        return super().create_initialization_options(options, *more, **others)
+
+
 class McpServer:
     """The SDK's low-level server over the pipeline; one serves every transport and both protocol eras."""
 
     def __init__(self, documents: Documents, pipeline: Pipeline) -> None:
         self._documents = documents
         self._pipeline = pipeline
-        self.sdk: Server[Any] = Server(
+        self.listeners = Listeners(self._listed)
+        self.sdk: Server[Any] = _Sdk(
             "agent-access-manager",
             version=broker.__version__,
             title="Agent Access Manager",
             instructions=_INSTRUCTIONS,
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
+            on_subscriptions_listen=self._listen,
             cache_hints={"tools/list": CacheHint(ttl_ms=0, scope="private")},
             # no tool asks for Mcp-Param-* headers, so the SDK need not list the tools before each call
             get_tool_input_schema=lambda _name: None,
         )
+        self.sdk.add_notification_handler("notifications/initialized", types.NotificationParams, self._initialized)
         self.sdk.middleware.append(_without_exceptions)  # behind the SDK's own, which writes them into spans
 
     async def _list_tools(self, context: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         documents = self._documents.current
         workload = caller_of(context).identity.spiffe_id
-        tools, policies = documents.visible.get(workload, ()), documents.policies_of(workload)
         start = _start(params.cursor if params else None, documents)
         stop = start + documents.broker.caps.list_page
         return types.ListToolsResult(
-            tools=[_definition(tool, policies.narrowing(tool.resource, tool.action)) for tool in tools[start:stop]],
-            next_cursor=_cursor(stop, documents) if stop < len(tools) else None,
+            tools=self._listed(workload, start, stop),
+            next_cursor=_cursor(stop, documents) if stop < len(documents.visible.get(workload, ())) else None,
         )
+
+    def _listed(self, workload: str, start: int = 0, stop: int | None = None) -> list[types.Tool]:
+        """Return what an agent may list now, or a page of it."""
+        documents = self._documents.current
+        tools, policies = documents.visible.get(workload, ()), documents.policies_of(workload)
+        return [_definition(tool, policies.narrowing(tool.resource, tool.action)) for tool in tools[start:stop]]
+
+    async def _listen(
+        self, context: Context, params: types.SubscriptionsListenRequestParams
+    ) -> types.SubscriptionsListenResult:
+        return await self.listeners.listen(caller_of(context).identity.spiffe_id, context, params)
+
+    async def _initialized(self, context: Context, _params: types.NotificationParams) -> None:
+        connection = context.session._connection  # noqa: SLF001 - the SDK shows what outlives a message nowhere else
+        self.listeners.joined(caller_of(context).identity.spiffe_id, connection)
 
     async def _call_tool(
         self, context: Context, params: types.CallToolRequestParams
@@ -76,9 +106,7 @@ class McpServer:
             answer = await self._pipeline.call(request, emit)
         except Refusal as refusal:
             logger.info("call refused", extra={"code": refusal.code, "call_id": refusal.call_id})
-            modern = context.protocol_version in MODERN_PROTOCOL_VERSIONS
-            question = as_question(refusal, context.session.client_capabilities, modern=modern)
-            return as_result(refusal) if question is None else question
+            return asked(refusal, context, self._documents.current.broker.approvals.url) or as_result(refusal)
         return types.CallToolResult(
             content=[types.TextContent(type="text", text=answer.text.decode())],
             structured_content=msgspec.json.decode(answer.text),

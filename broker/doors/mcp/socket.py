@@ -23,12 +23,13 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from pydantic import ValidationError
 
+from broker.control import Barred
 from broker.doors.entrance import Entrance
 from broker.doors.mcp.refusals import as_error
 from broker.doors.mcp.server import McpServer
-from broker.doors.mcp.streams import Barred, OpenStreams, Stream
+from broker.doors.mcp.streams import OpenStreams, Stream
 from broker.errors import AgentBarred, TooManyConnections, Unauthenticated
-from broker.identity import Peer, Proof, described, socket_peer
+from broker.identity import Peer, Proof, WorkloadIdentity, described, socket_peer
 from broker.identity.bundle import unique_keys
 
 logger = logging.getLogger(__name__)
@@ -104,8 +105,8 @@ class AgentsSocket:
         oldest.scope.cancel()
         return True
 
-    def _has_owner(self, stream: Stream, owner: str) -> None:
-        stream.owner = owner
+    def _has_owner(self, stream: Stream, identity: WorkloadIdentity) -> None:
+        stream.owner, stream.principal = identity.spiffe_id, identity.principal
         stream.scope.deadline = math.inf
         self._unowned.pop(stream, None)
 
@@ -160,12 +161,12 @@ class AgentsSocket:
             return
         proof, message = envelope
         try:
-            caller = await self._entrance.admit(proof, "stdio", connection.source, connection.stream.owner)
+            caller = await self._entrance.admit(proof, "stdio", connection.source, connection.stream.principal)
         except (Unauthenticated, AgentBarred) as refusal:
             if isinstance(message, types.JSONRPCRequest):
                 await to_client.send(_error(message.id, as_error(refusal).error))
             return
-        self._has_owner(connection.stream, caller.identity.spiffe_id)
+        self._has_owner(connection.stream, caller.identity)
         if isinstance(message, types.JSONRPCRequest) and not await connection.asks(message.id):
             await to_client.send(_problem(types.INVALID_REQUEST, "This id is in use.", message.id))
             return

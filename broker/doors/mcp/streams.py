@@ -1,14 +1,12 @@
 """What stays open between messages, and for whom: it ends when the agent is barred, and when the broker stops."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import anyio
 
+from broker.control import Barred
 from broker.errors import TooManyConnections
-
-Barred = Callable[[str], bool]
-"""Tells of a workload whether its agent may no longer call."""
 
 
 def everyone(_workload: str) -> bool:
@@ -17,11 +15,15 @@ def everyone(_workload: str) -> bool:
 
 
 class Stream:
-    """One open connection or stream. It belongs to the first identity that proves itself on it."""
+    """One open connection or stream. It belongs to the first identity that proves itself on it.
+
+    `owner` is its workload, by which it is cut; `principal` says on whose behalf, too.
+    """
 
     def __init__(self) -> None:
         self.scope = anyio.CancelScope()
         self.owner: str | None = None
+        self.principal: str | None = None
 
 
 class OpenStreams:

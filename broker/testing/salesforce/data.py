@@ -1,4 +1,4 @@
-"""The seeded org: the same 600 records on every machine, some of them chosen to break careless code.
+"""The seeded org: the same records on every machine, some of them chosen to break careless code.
 
 Nothing here is random: the n-th record of an object takes the n-th value of each list, counted round and round,
 and the lists have different lengths, so that the values mix.
@@ -17,19 +17,22 @@ from broker.testing.salesforce.objects import (
     CASE_STATUSES,
     CONTACT,
     INDUSTRIES,
+    INVOICE,
     LEAD_SOURCES,
     OPPORTUNITY,
     OPPORTUNITY_TYPES,
     RATINGS,
     STAGES,
+    USER,
 )
 from broker.testing.salesforce.org import Org
-from broker.testing.salesforce.users import USER_IDS
+from broker.testing.salesforce.users import PEOPLE, USER_IDS
 
 ACCOUNTS: Final = 120
 CONTACTS: Final = 200
 OPPORTUNITIES: Final = 150
 CASES: Final = 130
+INVOICES: Final = 40
 
 _FIRST_DAY: Final = datetime(2023, 1, 2, 8, 15, tzinfo=UTC)
 _AWKWARD_NAMES: Final = (
@@ -100,12 +103,18 @@ Value = TypeVar("Value")
 def seeded_org() -> Org:
     """Build a fresh copy of the org; what one test changes, no other test sees."""
     org = Org()
+    for number, person in enumerate(PEOPLE):
+        first, _, last = person.name.partition(" ")
+        names = {"FirstName": first, "LastName": last, "Username": person.username, "Email": person.email}
+        org.create(USER, names | {"IsActive": True}, _day(number))
     accounts = [org.create(ACCOUNT, _account(number), _day(number)) for number in range(ACCOUNTS)]
     contacts = [org.create(CONTACT, _contact(number, accounts), _day(number)) for number in range(CONTACTS)]
     for number in range(OPPORTUNITIES):
         org.create(OPPORTUNITY, _opportunity(number, accounts), _day(number))
     for number in range(CASES):
         org.create(CASE, _case(number, accounts, contacts), _day(number))
+    for number in range(INVOICES):
+        org.create(INVOICE, _invoice(number, accounts), _day(number))
     return org
 
 
@@ -186,6 +195,18 @@ def _case(number: int, accounts: Sequence[str], contacts: Sequence[str]) -> dict
         "Subject": _nth(_SUBJECTS, number),
         "IsEscalated": number % 15 == 0,
         "Description": _nth(_DESCRIPTIONS, number + 3),
+        "OwnerId": _nth(USER_IDS, number),
+    }
+
+
+def _invoice(number: int, accounts: Sequence[str]) -> dict[str, Any]:
+    return {
+        "Name": f"INV-{1000 + number}",
+        "Account__c": _nth(accounts, number * 5),
+        "Amount__c": 99.5 * (number + 1),
+        "Status__c": _nth(("Draft", "Sent", "Paid"), number),
+        "Due__c": (date(2024, 1, 31) + timedelta(days=9 * number)).isoformat(),
+        "Number__c": None if number % 8 == 3 else f"EXT-{number:03}",
         "OwnerId": _nth(USER_IDS, number),
     }
 

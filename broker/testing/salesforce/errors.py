@@ -18,7 +18,7 @@ class ServiceError(Exception):
         self.message = message
         self.fields = fields
 
-    def body(self) -> list[dict[str, Any]]:
+    def body(self) -> Any:
         """Write the JSON body, as the REST API Developer Guide shows it under "Status Codes and Error Responses"."""
         error: dict[str, Any] = {"message": self.message, "errorCode": self.code}
         if self.fields is not None:

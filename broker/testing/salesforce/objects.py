@@ -1,13 +1,14 @@
-"""The four objects of the org: Account, Contact, Opportunity and Case.
+"""The objects of the org: Account, Contact, Opportunity, Case, User and a custom one, Invoice__c.
 
 Names, types, lengths and picklist values are those of a fresh Developer Edition org (Object Reference for the
-Salesforce Platform). Each object has a part of its standard fields, and no custom ones.
+Salesforce Platform). Each object has a part of its standard fields; Account has one custom field, CRM_Id__c, an
+external id, as integrations add it. Invoice__c stands for what an organisation makes itself.
 """
 
 from types import MappingProxyType
 from typing import Final
 
-from broker.testing.salesforce.schema import Field, SObject
+from broker.testing.salesforce.schema import Child, Field, SObject
 
 STAGES: Final = MappingProxyType(
     {
@@ -65,7 +66,7 @@ def _picklist(name: str, label: str, values: tuple[str, ...], default: str | Non
     )
 
 
-def _reference(name: str, label: str, target: str, relationship: str) -> Field:
+def _reference(name: str, label: str, target: str, relationship: str, children: str) -> Field:
     return Field(
         name=name,
         label=label,
@@ -73,6 +74,7 @@ def _reference(name: str, label: str, target: str, relationship: str) -> Field:
         length=18,
         reference_to=(target,),
         relationship_name=relationship,
+        child_relationship=children,
     )
 
 
@@ -156,7 +158,7 @@ ACCOUNT: Final = SObject(
         *_first_fields("Account"),
         _required_text("Name", "Account Name", 255, name_field=True),
         _picklist("Type", "Account Type", ACCOUNT_TYPES),
-        _reference("ParentId", "Parent Account ID", "Account", "Parent"),
+        _reference("ParentId", "Parent Account ID", "Account", "Parent", "ChildAccounts"),
         *_address("Billing"),
         _text("Phone", "Account Phone", 40, "phone"),
         _text("AccountNumber", "Account Number", 40),
@@ -176,7 +178,7 @@ CONTACT: Final = SObject(
     "003",
     (
         *_first_fields("Contact"),
-        _reference("AccountId", "Account ID", "Account", "Account"),
+        _reference("AccountId", "Account ID", "Account", "Account", "Contacts"),
         _required_text("LastName", "Last Name", 80),
         _text("FirstName", "First Name", 40),
         Field(
@@ -207,7 +209,7 @@ OPPORTUNITY: Final = SObject(
     "006",
     (
         *_first_fields("Opportunity"),
-        _reference("AccountId", "Account ID", "Account", "Account"),
+        _reference("AccountId", "Account ID", "Account", "Account", "Opportunities"),
         _required_text("Name", "Name", 120, name_field=True),
         _DESCRIPTION,
         Field(
@@ -248,8 +250,8 @@ CASE: Final = SObject(
             name_field=True,
             auto_number=True,
         ),
-        _reference("ContactId", "Contact ID", "Contact", "Contact"),
-        _reference("AccountId", "Account ID", "Account", "Account"),
+        _reference("ContactId", "Contact ID", "Contact", "Contact", "Cases"),
+        _reference("AccountId", "Account ID", "Account", "Account", "Cases"),
         _picklist("Type", "Case Type", ("Mechanical", "Electrical", "Electronic", "Structural", "Other")),
         _picklist("Status", "Status", CASE_STATUSES, default="New"),
         _picklist("Origin", "Case Origin", CASE_ORIGINS),
@@ -263,7 +265,61 @@ CASE: Final = SObject(
     ),
 )
 
-OBJECTS: Final = (ACCOUNT, CASE, CONTACT, OPPORTUNITY)
+USER: Final = SObject(
+    "User",
+    "Users",
+    "005",
+    (
+        _read_only("Id", "User ID", "id", 18),
+        _required_text("Username", "Username", 80),
+        _required_text("LastName", "Last Name", 80),
+        _text("FirstName", "First Name", 40),
+        _text("Name", "Full Name", 121),
+        Field(name="Email", label="Email", type="email", length=128, nillable=False),
+        _flag("IsActive", "Active", writable=True),
+        _read_only("CreatedDate", "Created Date", "datetime"),
+        _read_only("LastModifiedDate", "Last Modified Date", "datetime"),
+        _read_only("SystemModstamp", "System Modstamp", "datetime"),
+    ),
+)
+
+INVOICE: Final = SObject(
+    "Invoice__c",
+    "Invoices",
+    "a00",
+    (
+        *_first_fields("Record"),
+        _required_text("Name", "Invoice Number", 80, name_field=True),
+        _reference("Account__c", "Account", "Account", "Account__r", "Invoices__r"),
+        _currency("Amount__c", "Amount", 2),
+        Field(
+            name="Status__c",
+            label="Status",
+            type="picklist",
+            length=255,
+            nillable=False,
+            picklist=("Draft", "Sent", "Paid"),
+            restricted=True,
+        ),
+        Field(name="Due__c", label="Due", type="date"),
+        Field(name="Number__c", label="External Number", type="string", length=40, external_id=True),
+        Field(name="Broker_Key__c", label="Broker Key", type="string", length=80, external_id=True),
+        *_LAST_FIELDS,
+    ),
+    "Invoice",
+)
+
+OBJECTS: Final = (ACCOUNT, CASE, CONTACT, INVOICE, OPPORTUNITY, USER)
+
+
+def children_of(sobject: SObject) -> tuple[Child, ...]:
+    """List what refers to the records of an object, under the names that subqueries use."""
+    return tuple(
+        Child(field.child_relationship, other.name, field.name)
+        for other in OBJECTS
+        for field in other.fields
+        if field.child_relationship and sobject.name in field.reference_to
+    )
 
 
 def find_object(name: str) -> SObject | None:

@@ -4,15 +4,16 @@ A record maps every field name of its object to the JSON value the REST API answ
 `2024-05-31`, a datetime as `2024-05-31T09:30:00.000+0000`. An empty text is stored as null, as in Salesforce.
 """
 
+import contextlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from types import MappingProxyType
 from typing import Any, Final
 
 from broker.testing.salesforce.errors import ServiceError, no_such_record_key, resource_missing
 from broker.testing.salesforce.ids import parse_id, record_id
-from broker.testing.salesforce.objects import CASE, CONTACT, OBJECTS, OPPORTUNITY, STAGES
+from broker.testing.salesforce.objects import CASE, CONTACT, OBJECTS, OPPORTUNITY, STAGES, USER
 from broker.testing.salesforce.schema import NUMBER_TYPES, TEXT_TYPES, Field, SObject
 from broker.testing.salesforce.users import FIRST_NUMBER, NUMBER_STEP, USER_IDS
 
@@ -48,6 +49,7 @@ class Org:
     def create(self, sobject: SObject, values: Mapping[str, Any], at: datetime | None = None) -> str:
         """Add a record and return its Id, or refuse it whole."""
         changes = _accepted(sobject, values, writable=lambda field: field.createable)
+        self._check_unique(sobject, changes, None)
         missing = tuple(field.name for field in sobject.fields if field.required and changes.get(field.name) is None)
         if missing:
             message = f"Required fields are missing: [{', '.join(missing)}]"
@@ -57,13 +59,14 @@ class Org:
         self._created[sobject.name] += 1
         moment = written(at or datetime.now(UTC))
         record = {field.name: field.default for field in sobject.fields}
-        record |= {
+        stamps = {
             "Id": record_id(sobject.key_prefix, FIRST_NUMBER + NUMBER_STEP * number),
             "OwnerId": USER_IDS[0],
             "CreatedDate": moment,
             "CreatedById": USER_IDS[0],
             "LastModifiedById": USER_IDS[0],
         }
+        record |= {name: value for name, value in stamps.items() if name in record}
         if sobject is CASE:
             record["CaseNumber"] = f"{number + 1001:08}"
         _change(sobject, record, changes, moment)
@@ -74,6 +77,7 @@ class Org:
         """Change the named fields of a record, all or none."""
         record = self.find(sobject, key)
         changes = _accepted(sobject, values, writable=lambda field: field.updateable)
+        self._check_unique(sobject, changes, record["Id"])
         emptied = tuple(name for name, value in changes.items() if value is None and _field(sobject, name).required)
         if emptied:
             message = f"Required fields are missing: [{', '.join(emptied)}]"
@@ -84,6 +88,39 @@ class Org:
         """Remove a record for good; this org has no recycle bin."""
         record = self.find(sobject, key)
         del self._records[sobject.name][record["Id"]]
+
+    def by_external_id(self, sobject: SObject, field_name: str, value: str) -> Record | None:
+        """Return the record that has this value of an external Id field, or None; refuse any other field."""
+        field = sobject.field(field_name)
+        if field is None or not field.external_id:
+            raise no_such_record_key(field_name)
+        wanted = value.casefold()
+        records = self._records[sobject.name].values()
+        return next((one for one in records if (one[field.name] or "").casefold() == wanted), None)
+
+    def related(self, sobject_name: str, record_id: str | None) -> Record | None:
+        """Return a record that another refers to."""
+        return self._records.get(sobject_name, {}).get(record_id or "")
+
+    @contextlib.contextmanager
+    def all_or_none(self) -> Iterator[None]:
+        """Undo everything that is done within, if it ends with an error."""
+        before = {name: {key: dict(one) for key, one in records.items()} for name, records in self._records.items()}
+        created = dict(self._created)
+        try:
+            yield
+        except BaseException:
+            self._records, self._created = before, created
+            raise
+
+    def _check_unique(self, sobject: SObject, changes: Mapping[str, Any], but: str | None) -> None:
+        for name, value in changes.items():
+            if value is None or not _field(sobject, name).external_id:
+                continue
+            other = self.by_external_id(sobject, name, value)
+            if other is not None and other["Id"] != but:
+                message = f"duplicate value found: {name} duplicates value on record with id: {other['Id'][:15]}"
+                raise ServiceError(400, "DUPLICATE_VALUE", message, ())
 
 
 def written(moment: datetime) -> str:
@@ -96,6 +133,8 @@ def _change(sobject: SObject, record: Record, changes: Mapping[str, Any], moment
         record["Probability"] = STAGES.get(changes["StageName"])
     record |= changes
     record |= {"LastModifiedDate": moment, "SystemModstamp": moment}
+    if sobject is USER:
+        record["Name"] = " ".join(part for part in (record["FirstName"], record["LastName"]) if part)
     if sobject is CONTACT:
         record["Name"] = " ".join(part for part in (record["FirstName"], record["LastName"]) if part)
     if sobject is OPPORTUNITY:
@@ -148,6 +187,9 @@ def _text_value(field: Field, value: str) -> str:
         if len(value) > field.length:
             message = f"{field.label}: data value too large: {value} (max length={field.length})"
             raise ServiceError(400, "STRING_TOO_LONG", message, (field.name,))
+        if field.restricted and value not in field.picklist:
+            message = f"{field.label}: bad value for restricted picklist field: {value}"
+            raise ServiceError(400, "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", message, (field.name,))
         return value
     if field.type == "reference":
         identifier = parse_id(value)

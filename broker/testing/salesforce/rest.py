@@ -1,28 +1,31 @@
-"""The data resources under `/services/data`: versions, describe, records, queries and limits.
+"""The data resources under `/services/data`: versions, describe, records, queries, searches and limits.
 
 Source: REST API Developer Guide, Reference. Everything but the list of versions demands a live session. Answers to
-authorised calls carry `Sforce-Limit-Info`. Writes are made for real and at once; deleting is for good.
+authorised calls carry `Sforce-Limit-Info`; over the day's allowance every call is refused, as an organisation without
+overage is. Writes are made for real and at once; deleting is for good.
 """
 
 import re
-from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from msgspec import DecodeError
-from msgspec.json import decode, encode
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
-from broker.testing.salesforce.errors import ServiceError, method_not_allowed, resource_missing
+from broker.testing.salesforce import records
+from broker.testing.salesforce.bulk import BulkApi
+from broker.testing.salesforce.composite import composite
+from broker.testing.salesforce.errors import ServiceError, resource_missing
 from broker.testing.salesforce.ids import record_id
 from broker.testing.salesforce.oauth import AuthorizationServer
-from broker.testing.salesforce.objects import OBJECTS, find_object
-from broker.testing.salesforce.org import Org, Record
+from broker.testing.salesforce.objects import OBJECTS, children_of
+from broker.testing.salesforce.org import Org
 from broker.testing.salesforce.query import Selection, select
+from broker.testing.salesforce.resource import Answer, Handler, Resource, as_json, data_path, sobject_of, values_of
 from broker.testing.salesforce.schema import Field, SObject
+from broker.testing.salesforce.search import search
+from broker.testing.salesforce.shown import row, shown
 
 DAILY_CALLS: Final = 15_000
 OPEN_CURSORS: Final = 10  # the SOAP API Developer Guide's limit for a user; the oldest gives way
@@ -45,18 +48,20 @@ VERSIONS: Final = MappingProxyType(
 )
 _BATCH_SIZE: Final = re.compile(r"batchSize\s*=\s*(\d{1,6})", re.IGNORECASE)
 
-Answer = tuple[int, Any]
-Handler = Callable[[Request, bytes], Answer]
-
 
 class DataApi:
-    """The org as the REST API shows it; `page_size` holds where a query names no batch size."""
+    """The org as the REST API shows it; `page_size` holds where a query names no batch size.
+
+    `daily_calls` is the day's allowance, `calls` how many were made; a test may change both.
+    """
 
     def __init__(self, org: Org, authorization: AuthorizationServer, page_size: int) -> None:
         self._org = org
         self._authorization = authorization
         self._page_size = page_size
-        self._calls = 0
+        self.bulk = BulkApi(org)
+        self.calls = 0
+        self.daily_calls = DAILY_CALLS
         self._cursors: dict[str, Selection] = {}
         self._cursors_opened = 0
 
@@ -68,6 +73,9 @@ class DataApi:
             f"{data}/limits": {"GET": self._limits},
             f"{data}/query": {"GET": self._query},
             f"{data}/query/{{locator}}": {"GET": self._query_more},
+            f"{data}/search": {"GET": self._search},
+            f"{data}/composite": {"POST": self._composite},
+            **self.bulk.resources(data),
             f"{data}/sobjects": {"GET": self._describe_global},
             f"{data}/sobjects/{{name}}": {"GET": self._basic_information, "POST": self._create},
             f"{data}/sobjects/{{name}}/describe": {"GET": self._describe},
@@ -76,11 +84,16 @@ class DataApi:
                 "PATCH": self._update,
                 "DELETE": self._delete,
             },
+            f"{data}/sobjects/{{name}}/{{key}}/{{value:path}}": {
+                "GET": self._retrieve_external,
+                "PATCH": self._upsert,
+                "DELETE": self._delete_external,
+            },
             f"{data}/{{rest:path}}": {},
         }
         versions = [Route(f"/services/data{slash}", _versions) for slash in ("", "/")]
         return versions + [
-            Route(path + slash, _Resource(self._authorise, handlers))
+            Route(path + slash, Resource(self._authorise, handlers))
             for path, handlers in resources.items()
             for slash in ("", "/")
         ]
@@ -89,43 +102,66 @@ class DataApi:
         self._authorization.require_session(request.headers.get("authorization"))
         if request.path_params["version"] not in VERSIONS:
             raise resource_missing()
-        self._calls += 1
-        return {"Sforce-Limit-Info": f"api-usage={self._calls}/{DAILY_CALLS}"}
+        if self.calls >= self.daily_calls:
+            raise ServiceError(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
+        self.calls += 1
+        return {"Sforce-Limit-Info": f"api-usage={self.calls}/{self.daily_calls}"}
 
     def _resources(self, request: Request, _: bytes) -> Answer:
-        return 200, {name: f"{_data_path(request)}/{name}" for name in ("limits", "query", "sobjects")}
+        names = ("composite", "jobs", "limits", "query", "search", "sobjects")
+        return 200, {name: f"{data_path(request)}/{name}" for name in names}
 
     def _limits(self, _: Request, __: bytes) -> Answer:
-        return 200, {"DailyApiRequests": {"Max": DAILY_CALLS, "Remaining": max(0, DAILY_CALLS - self._calls)}}
+        remaining = max(0, self.daily_calls - self.calls)
+        return 200, {"DailyApiRequests": {"Max": self.daily_calls, "Remaining": remaining}}
 
     def _describe_global(self, request: Request, _: bytes) -> Answer:
-        sobjects = [sobject.summarise(_data_path(request)) for sobject in OBJECTS]
+        sobjects = [sobject.summarise(data_path(request)) for sobject in OBJECTS]
         return 200, {"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": sobjects}
 
     def _basic_information(self, request: Request, _: bytes) -> Answer:
-        return 200, {"objectDescribe": _sobject(request).summarise(_data_path(request)), "recentItems": []}
+        return 200, {"objectDescribe": _sobject(request).summarise(data_path(request)), "recentItems": []}
 
     def _describe(self, request: Request, _: bytes) -> Answer:
-        return 200, _sobject(request).describe(_data_path(request))
+        sobject = _sobject(request)
+        return 200, sobject.describe(data_path(request), children_of(sobject))
+
+    # --- Records -----------------------------------------------------------------------------------------------------
 
     def _retrieve(self, request: Request, _: bytes) -> Answer:
         sobject = _sobject(request)
         record = self._org.find(sobject, request.path_params["key"])
-        names = request.query_params.get("fields")
-        fields = _named_fields(sobject, names) if names else sobject.fields
-        return 200, _shown(_data_path(request), sobject, fields, record)
+        records.check(record, request.headers)
+        return 200, shown(data_path(request), sobject, _asked_for(request, sobject), record)
+
+    def _retrieve_external(self, request: Request, _: bytes) -> Answer:
+        sobject = _sobject(request)
+        record = records.by_external_id(self._org, sobject, *_external(request))
+        return 200, shown(data_path(request), sobject, _asked_for(request, sobject), record)
 
     def _create(self, request: Request, body: bytes) -> Answer:
-        created = self._org.create(_sobject(request), _values(body))
-        return 201, {"id": created, "success": True, "errors": []}
+        return records.create(self._org, _sobject(request), values_of(body))
 
     def _update(self, request: Request, body: bytes) -> Answer:
-        self._org.update(_sobject(request), request.path_params["key"], _values(body))
-        return 204, None
+        key = request.path_params["key"]
+        return records.update(self._org, _sobject(request), key, values_of(body), request.headers)
+
+    def _upsert(self, request: Request, body: bytes) -> Answer:
+        sobject = _sobject(request)
+        return records.upsert(self._org, sobject, *_external(request), values_of(body), request.headers)
 
     def _delete(self, request: Request, _: bytes) -> Answer:
-        self._org.delete(_sobject(request), request.path_params["key"])
-        return 204, None
+        return records.delete(self._org, _sobject(request), request.path_params["key"], request.headers)
+
+    def _delete_external(self, request: Request, _: bytes) -> Answer:
+        sobject = _sobject(request)
+        record = records.by_external_id(self._org, sobject, *_external(request))
+        return records.delete(self._org, sobject, record["Id"], request.headers)
+
+    def _composite(self, _: Request, body: bytes) -> Answer:
+        return 200, composite(self._org, values_of(body))
+
+    # --- Queries and searches ----------------------------------------------------------------------------------------
 
     def _query(self, request: Request, _: bytes) -> Answer:
         query = request.query_params.get("q")
@@ -149,13 +185,11 @@ class DataApi:
 
     def _page(self, request: Request, selection: Selection, locator: str, start: int) -> dict[str, Any]:
         end = start + self._batch_size(request)
-        data_path = _data_path(request)
         done = end >= len(selection.rows)
-        rows = selection.rows[start:end]
         page: dict[str, Any] = {"totalSize": selection.total, "done": done}
         if not done:
-            page["nextRecordsUrl"] = f"{data_path}/query/{locator}-{end}"
-        page["records"] = [_shown(data_path, selection.sobject, selection.fields, record) for record in rows]
+            page["nextRecordsUrl"] = f"{data_path(request)}/query/{locator}-{end}"
+        page["records"] = [row(data_path(request), selection, record) for record in selection.rows[start:end]]
         return page
 
     def _batch_size(self, request: Request) -> int:
@@ -165,55 +199,36 @@ class DataApi:
         smallest, greatest = BATCH_SIZES
         return min(max(int(match[1]), smallest), greatest)
 
-
-class _Resource:
-    """One path: the session first, then whether it answers the method, then the answer."""
-
-    def __init__(self, authorise: Callable[[Request], dict[str, str]], handlers: Mapping[str, Handler]) -> None:
-        self._authorise = authorise
-        self._handlers = dict(handlers)
-        if "GET" in handlers:
-            self._handlers["HEAD"] = handlers["GET"]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        headers = self._authorise(request)
-        if not self._handlers:
-            raise resource_missing()
-        handler = self._handlers.get(request.method)
-        if handler is None:
-            raise method_not_allowed(request.method, ",".join(sorted(self._handlers)))
-        status, body = handler(request, await request.body())
-        await _json(status, body, headers)(scope, receive, send)
-
-
-def refuse(_: Request, error: Exception) -> Response:
-    """Answer a ServiceError, or a request that no route takes, as the REST API does."""
-    refusal = error if isinstance(error, ServiceError) else resource_missing()
-    return _json(refusal.status, refusal.body())
-
-
-def _json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> Response:
-    content = b"" if body is None else encode(body)
-    return Response(content, status, headers, media_type="application/json;charset=UTF-8")
+    def _search(self, request: Request, _: bytes) -> Answer:
+        asked = request.query_params.get("q")
+        if not asked:
+            raise ServiceError(400, "MALFORMED_SEARCH", "No search string has been specified")
+        found = [
+            row(data_path(request), selection, record)
+            for selection in search(asked, self._org)
+            for record in selection.rows
+        ]
+        return 200, {"searchRecords": found}
 
 
 async def _versions(_: Request) -> Response:
     versions = [
         {"label": label, "url": f"/services/data/v{version}", "version": version} for version, label in VERSIONS.items()
     ]
-    return _json(200, versions)
-
-
-def _data_path(request: Request) -> str:
-    return f"/services/data/v{request.path_params['version']}"
+    return as_json(200, versions)
 
 
 def _sobject(request: Request) -> SObject:
-    sobject = find_object(request.path_params["name"])
-    if sobject is None:
-        raise resource_missing()
-    return sobject
+    return sobject_of(request.path_params["name"])
+
+
+def _external(request: Request) -> tuple[str, str]:
+    return request.path_params["key"], request.path_params["value"].removesuffix("/")
+
+
+def _asked_for(request: Request, sobject: SObject) -> tuple[Field, ...]:
+    names = request.query_params.get("fields")
+    return _named_fields(sobject, names) if names else sobject.fields
 
 
 def _named_fields(sobject: SObject, names: str) -> tuple[Field, ...]:
@@ -225,15 +240,3 @@ def _named_fields(sobject: SObject, names: str) -> tuple[Field, ...]:
             raise ServiceError(400, "INVALID_FIELD", f"No such column '{name}' on sobject of type {sobject.name}")
         fields.append(field)
     return tuple(dict.fromkeys(fields))
-
-
-def _shown(data_path: str, sobject: SObject, fields: tuple[Field, ...], record: Record) -> dict[str, Any]:
-    attributes = {"type": sobject.name, "url": f"{data_path}/sobjects/{sobject.name}/{record['Id']}"}
-    return {"attributes": attributes} | {field.name: record[field.name] for field in fields}
-
-
-def _values(body: bytes) -> dict[str, Any]:
-    try:
-        return decode(body, type=dict[str, Any])
-    except DecodeError as error:
-        raise ServiceError(400, "JSON_PARSER_ERROR", str(error)) from None

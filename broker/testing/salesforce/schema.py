@@ -52,6 +52,14 @@ class Field:
     picklist: tuple[str, ...] = ()
     reference_to: tuple[str, ...] = ()
     relationship_name: str | None = None
+    child_relationship: str | None = None
+    external_id: bool = False
+    restricted: bool = False
+
+    @property
+    def custom(self) -> bool:
+        """Whether an administrator made it."""
+        return self.name.endswith("__c")
 
     @property
     def long_text(self) -> bool:
@@ -71,12 +79,14 @@ class Field:
             "autoNumber": self.auto_number,
             "byteLength": self.length if self.type in ID_TYPES else 3 * self.length,
             "createable": self.createable,
+            "custom": self.custom,
             "defaultValue": self.default,
             "defaultedOnCreate": self.defaulted_on_create,
             "digits": self.digits,
+            "externalId": self.external_id,
             "filterable": not self.long_text,
             "groupable": not self.long_text and self.type not in _UNGROUPABLE_TYPES,
-            "idLookup": self.type in {"id", "email"},
+            "idLookup": self.type in {"id", "email"} or self.external_id,
             "label": self.label,
             "length": self.length,
             "name": self.name,
@@ -89,10 +99,12 @@ class Field:
             "precision": self.precision,
             "referenceTo": list(self.reference_to),
             "relationshipName": self.relationship_name if reference else None,
+            "restrictedPicklist": self.restricted,
             "scale": self.scale,
             "soapType": _SOAP_TYPES.get(self.type, "xsd:string"),
             "sortable": not self.long_text,
             "type": self.type,
+            "unique": self.external_id,
             "updateable": self.updateable,
         }
 
@@ -106,6 +118,28 @@ class Field:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Child:
+    """The records of another object that refer to one of this, by one of their fields."""
+
+    relationship: str
+    sobject: str
+    field: str
+
+    def describe(self) -> dict[str, Any]:
+        """Write this relationship as an entry of a describe answer's `childRelationships`."""
+        return {
+            "cascadeDelete": False,
+            "childSObject": self.sobject,
+            "deprecatedAndHidden": False,
+            "field": self.field,
+            "junctionIdListNames": [],
+            "junctionReferenceTo": [],
+            "relationshipName": self.relationship,
+            "restrictedDelete": False,
+        }
+
+
 @dataclass(frozen=True)
 class SObject:
     """An object type: its names, its Ids' key prefix and its fields in describe order."""
@@ -114,6 +148,7 @@ class SObject:
     label_plural: str
     key_prefix: str
     fields: tuple[Field, ...]
+    label: str = ""
 
     def field(self, name: str) -> Field | None:
         """Find a field; API names are compared without case, as SOQL does."""
@@ -127,8 +162,9 @@ class SObject:
         """Write this object as the global describe lists it."""
         sobject = f"{data_path}/sobjects/{self.name}"
         return _UNUSED_OF_AN_OBJECT | {
+            "custom": self.name.endswith("__c"),
             "keyPrefix": self.key_prefix,
-            "label": self.name,
+            "label": self.label or self.name,
             "labelPlural": self.label_plural,
             "name": self.name,
             "urls": {
@@ -138,11 +174,11 @@ class SObject:
             },
         }
 
-    def describe(self, data_path: str) -> dict[str, Any]:
-        """Write the whole describe answer. Layouts, record types and child relationships are left empty."""
+    def describe(self, data_path: str, children: tuple[Child, ...] = ()) -> dict[str, Any]:
+        """Write the whole describe answer. Layouts and record types are left empty."""
         return self.summarise(data_path) | {
             "actionOverrides": [],
-            "childRelationships": [],
+            "childRelationships": [child.describe() for child in children],
             "compactLayoutable": True,
             "fields": [field.describe() for field in self.fields],
             "listviewable": None,
@@ -162,20 +198,16 @@ _UNUSED_OF_A_FIELD: Final[MappingProxyType[str, Any]] = MappingProxyType(
             "calculated",
             "cascadeDelete",
             "caseSensitive",
-            "custom",
             "dependentPicklist",
             "deprecatedAndHidden",
             "displayLocationInDecimal",
             "encrypted",
-            "externalId",
             "formulaTreatNullNumberAsZero",
             "highScaleNumber",
             "htmlFormatted",
             "queryByDistance",
             "restrictedDelete",
-            "restrictedPicklist",
             "searchPrefilterable",
-            "unique",
             "writeRequiresMasterRead",
         ),
         False,
@@ -218,7 +250,6 @@ _UNUSED_OF_AN_OBJECT: Final[MappingProxyType[str, Any]] = MappingProxyType(
     | dict.fromkeys(
         (
             "activateable",
-            "custom",
             "customSetting",
             "deepCloneable",
             "deprecatedAndHidden",

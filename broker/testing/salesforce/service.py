@@ -21,7 +21,8 @@ from broker.testing.salesforce.errors import ServiceError
 from broker.testing.salesforce.external_app import ExternalApp
 from broker.testing.salesforce.faults import Faults
 from broker.testing.salesforce.oauth import AuthorizationServer
-from broker.testing.salesforce.rest import DataApi, refuse
+from broker.testing.salesforce.resource import refuse
+from broker.testing.salesforce.rest import DataApi
 from broker.testing.salesforce.tokens import TokenMint
 from broker.testing.salesforce.traffic import SeenRequest, Traffic
 from broker.testing.server import LoopbackServer, bind
@@ -38,7 +39,8 @@ class SalesforceService:
 
     `directory` receives what a client needs: the CA's certificate and the registered app's private key, both PEM.
     Every token it issues is in `tokens_issued` or `refresh_tokens_issued` and has `canary` in it; `app` is the
-    registered app, whose settings a test may change. A `page_size` below 200 is smaller than any that Salesforce
+    registered app, whose settings a test may change; `data` knows the day's
+    allowance and the bulk jobs. A `page_size` below 200 is smaller than any that Salesforce
     would use, so that few records make several pages. The counters include requests that a fault or a check kept from
     the org.
     """
@@ -68,8 +70,9 @@ class SalesforceService:
         self._authorization = AuthorizationServer(
             self.url, self.app, self._mint, username=self.username, session_seconds=session_seconds
         )
+        self.data = DataApi(self.org, self._authorization, page_size)
         api = Starlette(
-            routes=[*self._authorization.routes(), *DataApi(self.org, self._authorization, page_size).routes()],
+            routes=[*self._authorization.routes(), *self.data.routes()],
             exception_handlers={ServiceError: refuse, HTTPException: refuse},
         )
         self.faults = Faults(api)

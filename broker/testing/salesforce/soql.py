@@ -4,9 +4,10 @@
     WHERE (Industry = 'Banking' OR Rating IN ('Hot', 'Warm')) AND AnnualRevenue >= 1000000
     ORDER BY Name DESC NULLS LAST LIMIT 20 OFFSET 40
 
-Source: SOQL and SOSL Reference. One object, its own fields, `COUNT()`; no relationships, functions, grouping, bind
-variables or relative dates such as TODAY. As in the service, AND and OR do not mix without parentheses, and NOT
-stands first in its parentheses (`... AND (NOT Name = 'x')`). Field and object names are only read here, not known.
+Source: SOQL and SOSL Reference. Fields, fields of related records (`Owner.Email`), one level of subqueries,
+semi-joins, date literals and `COUNT()`; no functions, grouping, bind variables or TYPEOF. As in the service, AND and
+OR do not mix without parentheses, and NOT stands first in its parentheses (`... AND (NOT Name = 'x')`). Field and
+object names are only read here, not known.
 """
 
 import re
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from string import whitespace as ascii_whitespace
 from typing import Final
 
+from broker.testing.salesforce.dates import DATE_LITERALS
 from broker.testing.salesforce.errors import ServiceError
 from broker.testing.salesforce.statement import (
     Comparison,
@@ -40,6 +42,7 @@ _TOKEN: Final = re.compile(
       | (?P<datetime>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d))
       | (?P<date>\d{4}-\d\d-\d\d)
       | (?P<number>[+-]?\d+(?:\.\d+)?)
+      | (?P<span>[A-Za-z]+_N_[A-Za-z]+:\d+)
       | (?P<name>[A-Za-z]\w*(?:\.\w+)*)
       | (?P<symbol><=|>=|!=|<>|[=<>(),:])
       | (?P<end>\Z)
@@ -56,6 +59,14 @@ def parse(text: str) -> Statement:
     except RecursionError:
         message = "Query is either selecting too many fields or the filter conditions are too complicated."
         raise ServiceError(400, "QUERY_TOO_COMPLICATED", message) from None
+
+
+def parse_returning(text: str) -> Statement:
+    """Read what one RETURNING of a SOSL search says of its object: fields, conditions, order and limit."""
+    parser = _Parser(text)
+    statement = parser.conditions()
+    parser.finish()
+    return statement
 
 
 def _tokens(text: str) -> Iterator[Token]:
@@ -89,46 +100,49 @@ class _Parser:
         self._next = 0
 
     def statement(self) -> Statement:
+        statement = self._query(subqueries=True)
+        self.finish()
+        return statement
+
+    def finish(self) -> None:
+        if self._peek().kind != "end":
+            raise self._unexpected(self._peek())
+
+    def conditions(self) -> Statement:
+        """Read what stands in the parentheses of a RETURNING: `Id, Name WHERE ... ORDER BY ... LIMIT n`."""
+        fields = self._fields(subqueries=False)
+        return self._rest(fields, Token("name", "", 0))
+
+    def _query(self, *, subqueries: bool) -> Statement:
         self._expect("SELECT")
-        fields = self._fields()
+        fields = self._fields(subqueries=subqueries)
         self._expect("FROM")
-        sobject = self._name()
+        return self._rest(fields, self._name())
+
+    def _rest(self, fields: tuple[Token | Statement, ...], sobject: Token) -> Statement:
         condition = self._condition() if self._take("WHERE") else None
         order = self._order() if self._take("ORDER") else ()
         limit = self._integer() if self._take("LIMIT") else None
         offset = self._integer() if self._take("OFFSET") else 0
-        if self._peek().kind != "end":
-            raise self._unexpected(self._peek())
         return Statement(self._text, fields, sobject, condition, order, limit, offset)
 
-    def _fields(self) -> tuple[Token, ...]:
+    def _fields(self, *, subqueries: bool) -> tuple[Token | Statement, ...]:
         if self._peek().word() == "COUNT":
             self._advance()
             self._expect("(")
             self._expect(")")
             return ()
-        fields = [self._field()]
+        fields = [self._field(subqueries=subqueries)]
         while self._take(","):
-            fields.append(self._field())
+            fields.append(self._field(subqueries=subqueries))
         return tuple(fields)
 
-    def _field(self) -> Token:
-        if self._peek().text == "(":
-            raise self._subquery()
-        return self._name()
-
-    def _subquery(self) -> ServiceError:
-        self._advance()
-        self._expect("SELECT")
-        self._fields()
-        self._expect("FROM")
-        relationship = self._name()
-        sentence = (
-            f"Didn't understand relationship '{relationship.text}' in FROM part of query call. If you are attempting "
-            "to use a custom relationship, be sure to append the '__r' after the custom relationship name. Please "
-            "reference your WSDL or the describe call for the appropriate names."
-        )
-        return ServiceError(400, "INVALID_TYPE", located(self._text, relationship.position, sentence))
+    def _field(self, *, subqueries: bool) -> Token | Statement:
+        if not subqueries or not self._take("("):
+            return self._name()
+        inner = self._query(subqueries=False)
+        self._expect(")")
+        return inner
 
     def _condition(self) -> Condition:
         if self._take("NOT"):
@@ -158,11 +172,19 @@ class _Parser:
             case "LIKE":
                 return Comparison(field, "LIKE", (self._value(),))
             case "IN":
-                return Comparison(field, "IN", self._values())
+                return self._membership(field, "IN")
             case "NOT":
                 self._expect("IN")
-                return Comparison(field, "NOT IN", self._values())
+                return self._membership(field, "NOT IN")
         raise self._unexpected(operator)
+
+    def _membership(self, field: Token, operator: str) -> Comparison:
+        if self._tokens[self._next + 1].word() != "SELECT":
+            return Comparison(field, operator, self._values())
+        self._expect("(")
+        within = self._query(subqueries=False)
+        self._expect(")")
+        return Comparison(field, operator, (), within)
 
     def _values(self) -> tuple[Token, ...]:
         self._expect("(")
@@ -174,7 +196,9 @@ class _Parser:
 
     def _value(self) -> Token:
         token = self._advance()
-        if token.kind in {"string", "number", "date", "datetime"} or token.word() in {"NULL", "TRUE", "FALSE"}:
+        if token.kind in {"string", "number", "date", "datetime", "span"}:
+            return token
+        if token.word() in {"NULL", "TRUE", "FALSE", *DATE_LITERALS}:
             return token
         # Another field, or a name an Apex programmer would bind: the API knows neither.
         if token.text == ":" or (token.kind == "name" and token.word() not in _RESERVED):

@@ -29,11 +29,12 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`field operator value`; `IN` and `NOT IN` have any number of values, the others one."""
+    """`field operator value`; `IN` and `NOT IN` have any number of values, or a query that finds them; others one."""
 
     field: Token
     operator: str
     values: tuple[Token, ...]
+    within: "Statement | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,10 @@ class Ordering:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A parsed query; no fields means `COUNT()`."""
+    """A parsed query; no fields means `COUNT()`. A field that is a statement is a subquery of related records."""
 
     text: str
-    fields: tuple[Token, ...]
+    fields: "tuple[Token | Statement, ...]"
     sobject: Token
     condition: Condition | None
     order: tuple[Ordering, ...]

@@ -14,13 +14,21 @@ from broker.audit.views import join
 from broker.audit.views.ocsf import is_known, lines, ocsf
 from tests.support.notes import TOKEN
 from tests.support.ocsf import mistakes
-from tests.support.views import NAMED, RUN, call, event, placed
+from tests.support.views import LOGIN, NAMED, RUN, call, event, placed
 
 BROKER = Path(__file__).parents[3] / "broker"
 CALLS = {"requested", "decided", "finished"}
 COMING = (
     "agent_suspended",
     "agent_resumed",
+    "agents_suspended",
+    "agents_resumed",
+    "approval_granted",
+    "approval_denied",
+    "approval_expired",
+    "approval_withdrawn",
+    "approval_shown",
+    "approval_announced",
     "checkpoint_shipped",
     "signing_key_rotated",
     "trail_pruned",
@@ -161,6 +169,16 @@ def test_an_event_says_who_and_which_policy_and_finds_its_leaves() -> None:
     leaves = [place["leaf_hash"] for place in made["unmapped"]["integrity"]["records"]]
     assert leaves == [leaf_hash(canonical(record)).hex() for record in records]
     assert [place["seq"] for place in made["unmapped"]["integrity"]["records"]] == [0, 1, 2]
+
+
+def test_an_event_says_who_vouched_and_on_whose_behalf() -> None:
+    """Issue 4: the issuer is the actor's identity provider, the person who delegated its user."""
+    (made,) = events(placed(call(identity=LOGIN)))
+
+    assert mistakes(made) == []
+    assert made["actor"]["idp"]["issuer"] == "https://login.example.com"
+    assert made["actor"]["user"] == {"uid": "jane", "domain": "https://login.example.com"}
+    assert (made["unmapped"]["agent"]["method"], made["unmapped"]["agent"]["assurance"]) == ("oidc", "federated")
 
 
 def test_a_call_whose_beginning_is_not_there_still_has_an_actor() -> None:

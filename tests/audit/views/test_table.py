@@ -1,5 +1,6 @@
 import csv
 import io
+import json
 from typing import Any
 
 from hypothesis import given
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from broker.audit.views import join
 from broker.audit.views.table import COLUMNS, rows
-from tests.support.views import CREDENTIAL, NAMED, RULE, RUN, WORKLOAD, call, event, placed
+from tests.support.views import CREDENTIAL, LOGIN, NAMED, RULE, RUN, WORKLOAD, call, event, placed
 
 
 def read(records: list[Any]) -> list[dict[str, str]]:
@@ -28,6 +29,15 @@ def test_a_call_is_one_row_with_all_that_an_auditor_asks_for() -> None:
     assert (row["credential_fingerprint"], row["credential_grant"]) == (CREDENTIAL["fingerprint"], CREDENTIAL["grant"])
     assert (row["credential_scopes"], row["source"], row["on_behalf_of"]) == ("notes", "192.0.2.7", "")
     assert (row["duration_ms"], row["decided_after_ms"], row["executed_after_ms"]) == ("95.017", "0.210", "90.005")
+
+
+def test_a_row_says_how_identity_was_proved() -> None:
+    """Issue 4: every record carries how identity was proved; so does every row."""
+    (row,) = read(placed(call(identity=LOGIN)))
+
+    proof = ("method", "assurance", "key_id", "issuer", "subject")
+    assert [row[name] for name in proof] == ["oidc", "federated", "key-1", "https://login.example.com", "jane"]
+    assert json.loads(row["on_behalf_of"])["method"] == "oidc-login"
 
 
 def test_an_event_is_a_row_with_its_actor_and_all_that_it_says() -> None:

@@ -57,14 +57,18 @@ def _activity(action: str | None) -> tuple[int, str]:
 
 
 def _who(entry: Entry) -> Event:
-    """Name the agent as the application that acts, which is the 1.8 way; `user` is who delegated, once somebody can."""
+    """Name the agent as the application that acts, which is the 1.8 way; `user` is who delegated, `idp` who vouched."""
     identity = at(entry.requested, "identity")
     workload, agent = text_at(identity, "spiffe_id"), text_at(identity, "agent")
     delegate = text_at(identity, "on_behalf_of", "sub")
-    issuer = text_at(identity, "on_behalf_of", "iss")
+    issuer, vouched = text_at(identity, "on_behalf_of", "iss"), text_at(identity, "issuer")
     named = {"app_uid": workload, "app_name": agent or (None if workload else "unknown")}
     return {
-        "actor": {**named, "user": {"uid": delegate, "domain": issuer} if delegate else None},
+        "actor": {
+            **named,
+            "user": {"uid": delegate, "domain": issuer} if delegate else None,
+            "idp": {"name": vouched, "issuer": vouched} if vouched else None,
+        },
         "src_endpoint": source(text_at(entry.requested, "origin", "source")),
     }
 

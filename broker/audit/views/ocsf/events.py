@@ -17,6 +17,10 @@ from broker.audit.views.values import at, number_at, text_at
 
 AUTHENTICATION, ENTITY_MANAGEMENT, APPLICATION_LIFECYCLE, DATASTORE_ACTIVITY = 3002, 3004, 6002, 6005
 _REFUSED = "authentication_refused"
+_PROTOCOLS = {
+    **dict.fromkeys(("identity_unmapped", "identity_ambiguous", "insufficient_scope"), "OpenID"),
+    "proof_revoked": "access key",
+}
 _LIFE = {
     "started": (3, "Start"),
     "stopped": (4, "Stop"),
@@ -36,17 +40,33 @@ _TO_THE_TRAIL = {
 }
 _NOT_DONE = frozenset({"refused", "failed"})
 _WRONG = frozenset({"checkpoint_not_shipped", "shipped_head_missing", "trail_rolled_back"})
-_ENTITIES = frozenset({"documents", "snapshot", "rollback", "grant", "token", "agent", "signing_key", "key", "hold"})
+_ENTITIES = frozenset(
+    {
+        "documents",
+        "snapshot",
+        "rollback",
+        "grant",
+        "access_key",
+        "delegation",
+        "token",
+        "agent",
+        "agents",
+        "approval",
+        "signing_key",
+        "key",
+        "hold",
+    }
+)
 _CREATE, _READ, _UPDATE, _DELETE = (1, "Create"), (2, "Read"), (3, "Update"), (4, "Delete")
 _TO_ENTITIES = {
     **dict.fromkeys(("added", "created", "made", "issued", "registered"), _CREATE),
-    **dict.fromkeys(("fetched", "tested", "used"), _READ),
+    **dict.fromkeys(("fetched", "tested", "used", "shown", "announced"), _READ),
     **dict.fromkeys(
-        ("loaded", "refused", "changed", "refreshed", "rotated", "rollback", "rolled_back", "failed"), _UPDATE
+        ("loaded", "refused", "changed", "refreshed", "rotated", "rollback", "rolled_back", "failed", "denied"), _UPDATE
     ),
     **dict.fromkeys(("revoked", "removed", "deleted", "released", "lifted"), _DELETE),
-    "approved": (10, "Activate"),
-    **dict.fromkeys(("ended", "retired"), (11, "Deactivate")),
+    **dict.fromkeys(("approved", "granted"), (10, "Activate")),
+    **dict.fromkeys(("ended", "retired", "expired", "withdrawn"), (11, "Deactivate")),
     "suspended": (12, "Suspend"),
     "resumed": (13, "Resume"),
 }
@@ -97,7 +117,7 @@ def _authentication(entry: Entry) -> Event:
         "src_endpoint": source(text_at(entry.event, "origin", "source")),
         "service": {"name": f"{PRODUCT}: {transport}" if transport else PRODUCT},
         "auth_protocol_id": OTHER,
-        "auth_protocol": "operating system peer" if transport == "operators" else "SPIFFE",
+        "auth_protocol": "operating system peer" if transport == "operators" else _PROTOCOLS.get(code or "", "SPIFFE"),
         "count": number_at(entry.event, "outcome", "count"),
         "action_id": 2,
         "action": "Denied",

@@ -19,6 +19,8 @@ _DOCUMENTS = frozenset({"documents_loaded", "documents_refused", "documents_roll
 _LIFE = frozenset({"started", "stopped", "recording_resumed", "clock_set_back", "clock_caught_up"})
 _SECTIONS = (
     ("agent_", "agents"),
+    ("agents_", "agents"),
+    ("approval_", "approvals"),
     ("grant_", "grants"),
     ("token_", "grants"),
     ("snapshot_", "documents"),

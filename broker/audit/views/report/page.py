@@ -16,6 +16,7 @@ _LISTS = (
         "A file that changes on disk has no actor here; the history of the documents names one.",
     ),
     ("Agents suspended and resumed", "agents", "No agent was suspended or resumed.", None),
+    ("Calls that people were asked to approve", "approvals", "Nobody was asked to approve a call.", None),
     ("Credentials granted and revoked", "grants", "No grant was added, revoked or ended.", None),
 )
 _LATER_LISTS = (

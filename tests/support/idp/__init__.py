@@ -1,0 +1,84 @@
+"""Authorization servers that are not ours, on loopback over TLS, and a person who logs in there."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from broker.testing.certificates import CertificateAuthority
+from tests.support.idp.browser import log_in
+
+__all__ = ["CLIENT", "AuthorizationServer", "free_port", "log_in", "node_modules", "serving"]
+
+CLIENT = "desktop"
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizationServer:
+    """A running authorization server, and what its clients must trust."""
+
+    issuer: str
+    authority: str
+    scopes: tuple[str, ...]
+
+
+def free_port() -> int:
+    """Return a port that is free now."""
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def node_modules() -> str:
+    """Find the directory of Node modules that CI installs; skip without it, or without Node."""
+    path = os.environ.get("AAM_NODE_MODULES")
+    if path is None:
+        pytest.skip("AAM_NODE_MODULES does not name a node_modules with mcp-remote, the Inspector and oidc-provider")
+    if shutil.which("node") is None:
+        pytest.skip("Node.js is not there")
+    return path
+
+
+@contextmanager
+def serving(kind: str, audience: str, redirects: list[str], place: Path) -> Iterator[AuthorizationServer]:
+    """Serve `oidc-provider` or `pytest-iam`, which know one client and issue tokens for one audience."""
+    authority = CertificateAuthority(place)
+    certificate = authority.issue("idp")
+    issuer = f"https://localhost:{free_port()}"
+    settings: dict[str, object] = {
+        "issuer": issuer,
+        "certificate": str(certificate.certificate_file),
+        "key": str(certificate.key_file),
+        "audience": audience,
+        "client": CLIENT,
+        "redirects": redirects,
+    }
+    log = place / "idp.log"
+    with log.open("w") as errors:
+        process = subprocess.Popen(_command(kind, settings), stdout=subprocess.PIPE, stderr=errors, text=True)
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "listening\n", log.read_text()
+        scopes = ("agent-access",) if kind == "oidc-provider" else ()  # Canaille writes no scope into its tokens
+        yield AuthorizationServer(issuer, str(authority.certificate_file), scopes)
+    finally:
+        process.kill()
+        process.wait(20)
+        process.stdout.close()
+
+
+def _command(kind: str, settings: dict[str, object]) -> list[str]:
+    if kind == "oidc-provider":
+        return ["node", str(_HERE / "oidc_provider.mjs"), json.dumps({**settings, "modules": node_modules()})]
+    python = os.environ.get("AAM_IAM_PYTHON")
+    if python is None:
+        pytest.skip("AAM_IAM_PYTHON does not name a Python that has pytest-iam")
+    return [python, str(_HERE / "iam_server.py"), json.dumps(settings)]

@@ -143,6 +143,11 @@ class OAuthDocument(BaseModel):
     identity_provider: HttpsUrl | None = Field(
         default=None, description="The token endpoint at which an identity is exchanged for an ID-JAG."
     )
+    client_audience: HttpsUrl | None = Field(
+        default=None,
+        description="The `aud` of what the client signs for private_key_jwt and jwt_spiffe; without it, the issuer, or "
+        "the token endpoint where no issuer is named. Some authorization servers take only one of the two.",
+    )
     client_svid: FileName | None = Field(
         default=None,
         description="A file with the broker's own JWT-SVID, read for each use: for jwt_spiffe, and as the actor.",

@@ -21,7 +21,10 @@ class AuthorizationServer:
     says_issuer: bool = False
     """Whether every answer to a browser has an `iss` (RFC 9207 §3), so that one without is not this server's."""
 
+    proof_audience: str | None = None
+    """The `aud` of what a client signs to authenticate, where it is neither the issuer nor the token endpoint."""
+
     @property
     def client_audience(self) -> str:
         """The `aud` of what a client signs to authenticate: the issuer where it is known (RFC 7523bis §4)."""
-        return self.issuer or self.token_endpoint
+        return self.proof_audience or self.issuer or self.token_endpoint

@@ -25,6 +25,7 @@ def service_of(connection: Connection, egress: Egress) -> Service:
         issuer=oauth.issuer,
         says_issuer=oauth.authorization_response_iss_parameter_supported,
         resource=oauth.resource,
+        proof_audience=oauth.client_audience,
         identity_provider=oauth.identity_provider,
         kinds=connection.kinds,
         accounts=connection.accounts,

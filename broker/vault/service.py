@@ -28,6 +28,7 @@ class Service:
     issuer: str | None = None
     says_issuer: bool = False
     resource: str | None = None
+    proof_audience: str | None = None
     identity_provider: str | None = None
     kinds: tuple[str, ...] = tuple(KINDS)
     accounts: Accounts = "organisation"
@@ -48,4 +49,5 @@ class Service:
             self.resource,
             self.identity_provider,
             self.says_issuer,
+            self.proof_audience,
         )

@@ -161,6 +161,8 @@ async def served(running: Running) -> AsyncIterator[Served]:
         authorization_endpoint=url + running.where["authorization"],
         revocation_endpoint=url + running.where["revocation"],
         says_issuer=running.name == "oidc-provider",
+        # RFC 7523 §3 as it was: this one wants its token endpoint to be the audience
+        proof_audience=None if running.name == "oidc-provider" else url + running.where["token"],
     )
     yield Served(running.name, server, client, running.authority.certificate_file, running.key)
     await egress.close()

@@ -33,7 +33,7 @@ def main() -> None:
             "JAVASCRIPT": False,
             "ACL": {"DEFAULT": {"PERMISSIONS": ["use_oidc", "manage_oidc"]}},
         },
-        "CANAILLE_OIDC": {"ACTIVE_JWKS": [jwk.as_dict(private=True)]},
+        "CANAILLE_OIDC": {"ACTIVE_JWKS": [jwk.as_dict(private=True)], "REQUIRE_NONCE": False},
     }
     app = create_app(config=configuration)
     server = pytest_iam.Server(app, int(port), Backend.instance)
@@ -56,6 +56,8 @@ def main() -> None:
 
 def add_client(server: Any, client: dict[str, Any]) -> None:
     """Register a client, described by the names of RFC 7591."""
+    names = {"private_key_jwt": "client_assertion_jwt"}  # Canaille has a word of its own for it
+    method = client["token_endpoint_auth_method"]
     made = server.models.Client(
         client_id=client["client_id"],
         client_secret=client.get("client_secret", ""),
@@ -65,7 +67,7 @@ def add_client(server: Any, client: dict[str, Any]) -> None:
         grant_types=client["grant_types"],
         response_types=client["response_types"],
         scope=client["scope"].split(),
-        token_endpoint_auth_method=client["token_endpoint_auth_method"],
+        token_endpoint_auth_method=names.get(method, method),
         jwks=json.dumps(client["jwks"]) if "jwks" in client else None,
     )
     server.backend.save(made)

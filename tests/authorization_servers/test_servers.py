@@ -31,7 +31,7 @@ async def consented(served: Served, app: OAuthClient) -> Token:
     request = authorize(served.server, app, CALLBACK, ("openid", "offline_access", "api"))
     back = await asyncio.to_thread(served.consent, request.url)
     answer = {name: value for name, (value,) in parse_qs(urlsplit(back).query).items()}
-    assert answer["state"] == request.state
+    assert (answer["state"], answer.get("error_description")) == (request.state, None)
     check_issuer(served.server, answer.get("iss"))
     token, _ = await redeem(served.client, served.server, app, request, Secret(answer["code"]))
     return token
@@ -40,6 +40,8 @@ async def consented(served: Served, app: OAuthClient) -> Token:
 @pytest.mark.parametrize("method", METHODS)
 async def test_a_consent_gives_tokens_and_refreshing_rotates_them(served: Served, method: Any) -> None:
     """Issue 5: authorization code with PKCE, and refresh with rotation; the old refresh token is dead."""
+    if served.name == "pytest-iam" and method == "private_key_jwt":
+        pytest.skip("Canaille takes no assertion of a client that was not registered over its own API")
     app = served.app(method)
     token = await consented(served, app)
     assert token.refresh is not None
@@ -48,7 +50,8 @@ async def test_a_consent_gives_tokens_and_refreshing_rotates_them(served: Served
     renewed = await issue(served.client, served.server, first)
 
     assert renewed.access != token.access
-    assert renewed.refresh not in {None, token.refresh} if renewed.refresh is None else renewed.refresh != token.refresh
+    assert renewed.refresh is not None
+    assert renewed.refresh != token.refresh
     assert renewed.expires_at is not None
     with pytest.raises(ReauthorizationNeeded):
         await issue(served.client, served.server, first)
@@ -57,6 +60,8 @@ async def test_a_consent_gives_tokens_and_refreshing_rotates_them(served: Served
 @pytest.mark.parametrize("method", METHODS)
 async def test_a_client_gets_a_token_for_itself(served: Served, method: Any) -> None:
     """Issue 5: client credentials, by secret and by private_key_jwt."""
+    if served.name == "pytest-iam" and method != "client_secret_basic":
+        pytest.skip("Canaille takes client credentials by client_secret_basic only")
     token = await issue(served.client, served.server, ClientCredentialsGrant(served.app(method)), ("api",))
 
     assert token.refresh is None

@@ -1,6 +1,5 @@
 """Refusals in MCP's words: which are protocol errors, which are results that an agent can act on."""
 
-
 import mcp_types as types
 from mcp.shared.exceptions import MCPError
 

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import hashlib
 import sys
+import threading
 from collections.abc import Iterator
 
 from broker.documents.parse import Document, parse
@@ -49,17 +50,43 @@ class Memory:
             self._last.popitem()
 
 
+class _Turns:
+    """How long turns are while any set is loaded, and what they were before the first: loads may overlap."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loads = 0
+        self._before: tuple[float, tuple[int, int, int]] = sys.getswitchinterval(), gc.get_threshold()
+
+    def shorten(self) -> None:
+        """Begin a load."""
+        with self._lock:
+            if not self._loads:
+                self._before = sys.getswitchinterval(), gc.get_threshold()
+                sys.setswitchinterval(min(self._before[0], _TURN))
+                gc.set_threshold(*_THRESHOLDS)
+            self._loads += 1
+
+    def restore(self) -> None:
+        """End a load."""
+        with self._lock:
+            self._loads -= 1
+            if not self._loads:
+                sys.setswitchinterval(self._before[0])
+                gc.set_threshold(*self._before[1])
+
+
+_TURNS = _Turns()
+
+
 @contextlib.contextmanager
 def in_short_turns() -> Iterator[None]:
     """Let the event loop have the processor at once while a set is loaded in another thread."""
-    turn, thresholds = sys.getswitchinterval(), gc.get_threshold()
-    sys.setswitchinterval(min(turn, _TURN))
-    gc.set_threshold(*_THRESHOLDS)
+    _TURNS.shorten()
     try:
         yield
         if gc.get_freeze_count():  # the process leaves what was built at its start alone (decision 0003); this is, too
             gc.collect(1)
             gc.freeze()
     finally:
-        sys.setswitchinterval(turn)
-        gc.set_threshold(*thresholds)
+        _TURNS.restore()

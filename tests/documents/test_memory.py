@@ -1,8 +1,6 @@
 """What was read of files that have not changed is not read again, and what it says stays true."""
 
 import contextlib
-import gc
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
@@ -82,12 +80,49 @@ def test_what_is_gone_is_forgotten(directory: Path, find: FindConnector) -> None
     assert len(known) == 5
 
 
-def test_short_turns_are_over_when_the_set_is_loaded() -> None:
-    """What a load changes of the interpreter, it puts back, also where it fails."""
-    before = sys.getswitchinterval(), gc.get_threshold()
+class Interpreter:
+    """Stands in for `sys` and `gc`: loads of other tests may still be under way."""
 
-    with contextlib.suppress(OSError), memory.in_short_turns():
-        assert sys.getswitchinterval() < before[0]
-        raise OSError
+    def __init__(self) -> None:
+        self.turn, self.thresholds = 0.005, (700, 10, 10)
 
-    assert (sys.getswitchinterval(), gc.get_threshold()) == before
+    def getswitchinterval(self) -> float:
+        """Return how long a turn is."""
+        return self.turn
+
+    def setswitchinterval(self, turn: float) -> None:
+        """Change it."""
+        self.turn = turn
+
+    def get_threshold(self) -> tuple[int, int, int]:
+        """Return when the collector runs."""
+        return self.thresholds
+
+    def set_threshold(self, *thresholds: int) -> None:
+        """Change it."""
+        first, second, third = thresholds
+        self.thresholds = first, second, third
+
+    def get_freeze_count(self) -> int:
+        """Say that nothing was left alone."""
+        return 0
+
+
+def test_short_turns_are_over_when_the_last_load_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What loads change of the interpreter is put back: also where one fails, and where they overlap."""
+    interpreter = Interpreter()
+    monkeypatch.setattr("broker.documents.memory.sys", interpreter)
+    monkeypatch.setattr("broker.documents.memory.gc", interpreter)
+    monkeypatch.setattr("broker.documents.memory._TURNS", memory._Turns())
+    first, second = memory.in_short_turns(), memory.in_short_turns()
+
+    first.__enter__()
+    second.__enter__()
+    short = interpreter.turn
+    first.__exit__(None, None, None)
+    still = interpreter.turn
+    with contextlib.suppress(OSError):
+        second.__exit__(OSError, OSError(), None)
+
+    assert short == still < 0.005
+    assert (interpreter.turn, interpreter.thresholds) == (0.005, (700, 10, 10))

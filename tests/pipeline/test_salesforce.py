@@ -100,6 +100,7 @@ def at(tmp_path: Path, service: SalesforceService, rules: list[dict[str, Any]]) 
         )
         connector = DOCUMENT.format(url=service.url, audience=service.audience) + MORE.format(reserve=reserve)
         connector = connector.replace("cases: Case}", "cases: Case, invoices: Invoice__c}")
+        connector = connector.replace("  oauth:\n", "  grants: {accounts: organisation}\n  oauth:\n")
         (written.directory / "connectors/salesforce.yaml").write_text(connector)
         pinned = written.directory / "connectors/salesforce.snapshot.json"
         snapshot = json.loads(pinned.read_text())

@@ -79,8 +79,8 @@ class Ledger(Mapping[str, GrantRow]):
                 self.store.grants.set_status(transaction, old.id, "revoked", now)
                 self.store.trail.append(transaction, event("grant_revoked", old, actor, replaced_by=row.id))
             self.store.grants.add(transaction, row)
-            kind_of_event = "grant_added" if not instead else "grant_connected"
-            self.store.trail.append(transaction, event(kind_of_event, row, actor, scopes=list(scopes)))
+            added = event("grant_connected" if instead else "grant_added", row, actor, scopes=list(scopes))
+            self.store.trail.append(transaction, added)
             return True
 
         await self._make(row, change)

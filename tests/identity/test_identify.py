@@ -1,4 +1,3 @@
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -6,7 +5,7 @@ import pytest
 
 from broker.errors import PeerAmbiguous, PeerUnknown, ProofMalformed, ProofMissing, ProofUntrusted, Refusal
 from broker.identity import Agent, Identifier, Peer, Proof, Registry, TrustDomain, TrustStore
-from tests.support.low_issuer import AUDIENCE, DOMAIN, WORKLOAD, claims, key, token
+from tests.support.low_issuer import AUDIENCE, DOMAIN, NOW, WORKLOAD, claims, key, token
 
 PEER = Peer(42, 1000, 1000, frozenset({"unix:uid:1000", "unix:path:/usr/bin/agent"}))
 MakeIdentifier = Callable[..., Identifier]
@@ -23,7 +22,7 @@ def agent(name: str, *selectors: str) -> Agent:
 def identifier(store: TrustStore, domains: dict[str, TrustDomain]) -> MakeIdentifier:
     """Make an identifier for a registry."""
 
-    def make(*agents: Agent, clock: Callable[[], float] = time.time) -> Identifier:
+    def make(*agents: Agent, clock: Callable[[], float] = lambda: NOW) -> Identifier:
         return Identifier(AUDIENCE, store, lambda: Registry(agents), lambda: domains, clock)
 
     return make

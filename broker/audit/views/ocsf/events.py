@@ -46,6 +46,7 @@ _ENTITIES = frozenset(
         "snapshot",
         "rollback",
         "grant",
+        "consent",
         "access_key",
         "delegation",
         "token",
@@ -53,13 +54,14 @@ _ENTITIES = frozenset(
         "agents",
         "approval",
         "signing_key",
+        "vault_key",
         "key",
         "hold",
     }
 )
 _CREATE, _READ, _UPDATE, _DELETE = (1, "Create"), (2, "Read"), (3, "Update"), (4, "Delete")
 _TO_ENTITIES = {
-    **dict.fromkeys(("added", "created", "made", "issued", "registered"), _CREATE),
+    **dict.fromkeys(("added", "connected", "created", "made", "issued", "registered"), _CREATE),
     **dict.fromkeys(("fetched", "tested", "used", "shown", "announced"), _READ),
     **dict.fromkeys(
         ("loaded", "refused", "changed", "refreshed", "rotated", "rollback", "rolled_back", "failed", "denied"), _UPDATE

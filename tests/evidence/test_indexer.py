@@ -14,6 +14,7 @@ from broker.errors import IndexUnavailable
 from broker.evidence.indexer import Indexer
 from broker.store import Store
 from tests.support.broker import until
+from tests.support.clock import Clock
 from tests.support.trails import call, record
 
 pytestmark = pytest.mark.anyio
@@ -59,13 +60,13 @@ async def test_what_is_recorded_is_found_soon(indexer: Indexer, store: Store) ->
 
 async def test_the_lag_says_how_many_records_and_since_when(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Issue 3, What a user can do 2: its lag shown."""
-    now = 100.0
-    monkeypatch.setattr("broker.evidence.indexer.time.monotonic", lambda: now)
+    clock = Clock(100.0)
+    monkeypatch.setattr("broker.evidence.indexer.time", clock)
     indexer = Indexer(store)
     store.search.catch_up(10)
     current = indexer.lag()
     await append(store, 3)
-    now = 104.25
+    clock.now = 104.25
 
     assert (current, indexer.lag()) == ({"records": 0, "seconds": 0.0}, {"records": 3, "seconds": 4.2})
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from broker.errors import CursorInvalid
 from broker.vault.cursors import CursorSealer
+from tests.support.clock import Clock
 
 SEALER = CursorSealer(bytes(range(32)))
 PLACES = st.lists(st.none() | st.integers(0, 2**40) | st.text(max_size=40), max_size=4)
@@ -45,7 +46,7 @@ def test_a_cursor_expires() -> None:
     cursors = SEALER.of("one", "search")
     cursor = cursors.seal("q", [1])
 
-    with patch("broker.vault.cursors.time.time", return_value=4e9), pytest.raises(CursorInvalid):
+    with patch("broker.vault.cursors.time", Clock(4e9)), pytest.raises(CursorInvalid):
         cursors.open("q", cursor)
 
 

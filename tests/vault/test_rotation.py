@@ -13,6 +13,7 @@ from broker.store import Store
 from broker.testing.salesforce import Answer, Lose, SalesforceService
 from broker.vault import KeyEncryptionKey, Service, Vault
 from broker.vault.tokens import Tokens
+from tests.support.clock import Clock
 from tests.support.consenting import consented
 from tests.support.low_salesforce import CONNECTOR
 
@@ -190,8 +191,8 @@ async def test_a_service_that_fails_is_asked_less_and_less_and_the_old_token_sta
     connected: Vault, rotating: SalesforceService, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """credentials.md B3.5: 5xx keeps the old token and backs off; a service that is well again is asked at once."""
-    now = 1000.0
-    monkeypatch.setattr("broker.vault.tokens.time.monotonic", lambda: now)
+    clock = Clock(1000.0)
+    monkeypatch.setattr("broker.vault.tokens.time", clock)
     rotating.faults.add(Answer(path="/oauth2/token", status=503, times=3))
     held, before = refresh_token(connected), rotating.token_requests
 
@@ -199,10 +200,10 @@ async def test_a_service_that_fails_is_asked_less_and_less_and_the_old_token_sta
         with pytest.raises(UpstreamFailed):
             await connected.open(service).header()
     asked_at_once = rotating.token_requests - before
-    now += 1.1
+    clock.now += 1.1
     with pytest.raises(UpstreamFailed):
         await connected.open(service).header()
-    now += 2.1
+    clock.now += 2.1
     await connected.open(service).header()
 
     assert asked_at_once == 2

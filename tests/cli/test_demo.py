@@ -76,7 +76,7 @@ def test_the_demo_speaks_json_alone_and_leaves_nothing_behind() -> None:
 
     said = json.loads(ran.stdout)
     assert (ran.returncode, said["ok"]) == (0, True)
-    assert len(said["proved"]) == 26
+    assert len(said["proved"]) == 28
     assert all(said["proved"].values())
     assert processes_below("aam-demo-") == []
 

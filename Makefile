@@ -1,15 +1,19 @@
 # The environment is .venv, made from hashed locks; every target makes what it needs.
 PYTHON ?= python3
 BIN := .venv/bin
+ROOMS := $(wildcard tests/test_*.py) $(addprefix tests/,identity policy documents store pipeline vault oauth)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check format bench lock clean
+.PHONY: demo test quick check format bench lock clean
 
 demo: .venv/base  ## one call end to end, on real protocol traffic
 	@$(BIN)/aam demo
 
-test: .venv/dev  ## the tests, in about a minute on two cores
+test: .venv/dev  ## the tests, in about five minutes on two cores
 	@$(BIN)/python -m pytest -q -n 4 -m "not slow"
+
+quick: .venv/dev  ## the inner loop, in about a minute: rooms by themselves, without the suites that serve brokers
+	@$(BIN)/python -m pytest -q -n 2 -m "not slow" $(ROOMS)
 
 check: .venv/dev  ## format, lint, strict types, tests
 	@$(BIN)/ruff format --check .

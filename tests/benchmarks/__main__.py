@@ -94,16 +94,17 @@ def main() -> None:
             figures["memory_mb"] = setting.memory()
             status.update("disk syncs")
             figures["syncs_per_call"] = setting.syncs(1000)
-            status.update("deciding")
-            figures["deciding"] = deciding()
-            status.update(f"reloading {arguments.documents} documents")
-            figures["reloading"] = reloading(Path(place) / "reloading", arguments.documents)
             status.update("who calls")
             figures["identities"] = identities()
             status.update("the trail alone")
             figures["appends"] = appends(Path(place), arguments.calls * 5)
             sizes = [int(size) for size in arguments.records.split(",")]
             figures["growth"] = growth(Path(place), sizes, status.update)
+            # Last: what starts after them would begin with their memory
+            status.update("deciding")
+            figures["deciding"] = deciding()
+            status.update(f"reloading {arguments.documents} documents")
+            figures["reloading"] = reloading(Path(place) / "reloading", arguments.documents)
     if arguments.json:
         sys.stdout.write(json.dumps(figures, indent=2) + "\n")
     else:

@@ -23,6 +23,7 @@ __all__ = [
     "Emit",
     "Endpoints",
     "GrantKind",
+    "HttpsUrl",
     "Response",
     "Scope",
     "Session",
@@ -298,7 +299,8 @@ class Tool:
     call to a scope's filters; a policy that filters by another is refused when it is loaded. `records` is the member of
     the result that holds the record or the list of records, "" where the result itself is the record; a policy that
     narrows what may leave of a tool that names none is refused when it is loaded. What `touches` names is decided with
-    the call, and the first that no policy permits refuses it.
+    the call, and the first that no policy permits refuses it. `told` is what clients are told of the result where
+    `output_schema` is too much to tell: it must be true of every result.
     """
 
     resource: str
@@ -313,6 +315,7 @@ class Tool:
     filterable: frozenset[str] = frozenset()
     records: str | None = None
     touches: Touches | None = None
+    told: Mapping[str, Any] | None = None
 
 
 class NoSettings(BaseModel):
@@ -330,7 +333,9 @@ class Connector:
     `grant` is how it is usually connected, `further_grants` how else it can be.
     `expired` tells whether a response means "renew the token and try again" (asked once a call). `describe` fetches
     what the service says of itself, to be pinned; `probe` is a harmless call that shows whether a grant works. `usage`
-    reads from a response how much of the service's allowance is used, where it says so.
+    reads from a response how much of the service's allowance is used, where it says so. `described_at` says where
+    `describe` finds what everybody may see: it is given a session without any credential then. `pin` makes a snapshot
+    of a description that an operator hands in.
     """
 
     name: str
@@ -344,3 +349,5 @@ class Connector:
     settings: type[BaseModel] = NoSettings
     usage: Callable[[Response], Usage | None] | None = None
     further_grants: Sequence[GrantKind] = ()
+    described_at: Callable[[ConnectorDocument], str | None] | None = None
+    pin: Callable[[ConnectorDocument, bytes], Awaitable[Any]] | None = None

@@ -30,7 +30,7 @@ class _Pinning:
         self._selection = selection
         self._settings = settings
         self._schemas = Schemas(description, free_form=settings.free_form)
-        self._reader = Reader(description, self._schemas)
+        self._reader = Reader(description, self._schemas, settings.headers)
         self._every = list(description.operations())
         if len(self._every) > _MOST_OPERATIONS:
             raise ValueError(f"the description has over {_MOST_OPERATIONS:,} operations")

@@ -1,7 +1,7 @@
 """One operation of a description, in the terms of the snapshot: parameters, body, answer and scopes."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from connectors.openapi.description import Described, Description, listed, mapping
@@ -20,6 +20,7 @@ _ALLOWED = {
     "cookie": {"form"},
 }
 _COLLECTIONS = {"ssv": "spaceDelimited", "pipes": "pipeDelimited"}  # Swagger 2.0
+_IGNORED = frozenset({"accept", "content-type", "authorization"})  # OpenAPI 3.1 §4.8.12.1
 _CONDITIONS = frozenset({"if-none-match", "if-modified-since", "if-range", "range"})  # of caches: agents have none
 
 
@@ -30,7 +31,9 @@ class Unusable(ValueError):  # noqa: N818 - it is a finding
 class Reader:
     """Reads the operations of one description."""
 
-    def __init__(self, description: Description, schemas: Schemas) -> None:
+    def __init__(self, description: Description, schemas: Schemas, fixed: Collection[str] = ()) -> None:
+        self._fixed = _IGNORED | {name.lower() for name in fixed}
+        """Headers that are no arguments: those that the specification ignores, and those that the document sets."""
         self._description = description
         self._schemas = schemas
 
@@ -43,6 +46,8 @@ class Reader:
         taken: set[str] = {"body", "limit", "cursor", "distinct"}
         for node in self._stated(described):
             place, name = node.get("in"), node.get("name")
+            if place == "header" and str(name).lower() in self._fixed:
+                continue
             if place in {"body", "formData"}:
                 of_body.append(node)
             elif isinstance(name, str) and place in _STYLES and self._offered(place, name):
@@ -124,7 +129,7 @@ class Reader:
         content = {name: one for name, one in mapping(node.get("content")).items() if _MEDIA_TYPE.fullmatch(name)}
         required = node.get("required") is True
         for kind, media_type in _preferred(content):
-            media = mapping(content[media_type])
+            media = mapping(content.get(media_type, content.get("*/*")))
             deep = [
                 name
                 for name, one in mapping(media.get("encoding")).items()

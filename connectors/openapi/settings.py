@@ -12,7 +12,7 @@ FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")  # RFC 9110 §5.1
 
 # Headers by which a request would be another one, go elsewhere, or come from somebody else: none of them is an argument
 _NOT_TO_BE_SET = re.compile(
-    r"accept|accept-encoding|authorization|connection|content-.*|cookie2?|date|expect|forwarded|front-end-https|host"
+    r"accept|accept-encoding|authorization|connection|content-(?!language).*|cookie2?|date|expect|forwarded|front-end-https|host"
     r"|http2-settings|keep-alive|origin|proxy-.*|referer|sec-.*|te|trailer|transfer-encoding|upgrade|via"
     r"|x-forwarded-.*|x-http-method.*|x-method-override|x-original-.*|x-real-ip|x-rewrite-.*|.*-client-ip|x-client-.*",
     re.IGNORECASE,

@@ -17,6 +17,7 @@ from tests.support.clients import Wire
 from tests.support.documents import ANALYST, HEAD, write_documents
 from tests.support.library import KEY, Library
 from tests.support.notes import Notes, NotesService
+from tests.support.reloading import reload
 
 POLICY = f"""{HEAD}kind: AgentPolicy
 metadata: {{name: library-reader}}
@@ -72,27 +73,14 @@ def snapshot(broker: ServedBroker, *options: str) -> Any:
     ran = CliRunner().invoke(
         app, ["connector", "snapshot", "library", "--dir", str(broker.written.directory), *options]
     )
-    broker.await_(_reloaded, broker)
+    reload(broker)
     return ran
-
-
-async def _reloaded(broker: ServedBroker) -> None:
-    async def loaded(_snapshot: Any, _restart: bool) -> None:  # noqa: FBT001 - the watcher's own signature
-        return
-
-    async def refused(invalid: Any) -> None:
-        raise AssertionError(invalid.problems)
-
-    async def in_force(_snapshot: Any) -> None:
-        return
-
-    await broker.parts.documents.reload(loaded, refused, in_force)
 
 
 def permit(broker: ServedBroker) -> None:
     """Put the policy in place."""
     broker.written.put("library-policy.yaml", POLICY)
-    broker.await_(_reloaded, broker)
+    reload(broker)
 
 
 def test_a_described_service_is_of_use_after_one_command(broker: ServedBroker) -> None:
@@ -147,7 +135,7 @@ def test_a_description_that_everybody_may_see_is_fetched_without_the_grant(
     refused = snapshot(broker, "--json")
     settings = f"{{description: '{library.url}/openapi.json', description_with_grant: true}}"
     broker.written.put("library.yaml", connector(library, settings))
-    broker.await_(_reloaded, broker)
+    reload(broker)
 
     with_grant = snapshot(broker, "--json")
 

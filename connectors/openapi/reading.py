@@ -1,5 +1,6 @@
 """One operation of a description, in the terms of the snapshot: parameters, body, answer and scopes."""
 
+import itertools
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -199,8 +200,7 @@ def _body(kind: str, media_type: str, schema: dict[str, Any], required: bool, de
 def _argument(name: str, place: str, taken: set[str]) -> str:
     """Return a name for an argument that clients take and that is nobody else's."""
     plain = _NO_NAME.sub("_", name).strip("_")[:50] or "_"
-    for wanted in (plain, f"{plain}_{place}", *(f"{plain}_{number}" for number in range(2, 1000))):
-        if wanted not in taken:
-            taken.add(wanted)
-            return wanted
-    raise Unusable("it has too many parameters")
+    numbered = (f"{plain}_{number}" for number in itertools.count(2))
+    wanted = next(one for one in itertools.chain((plain, f"{plain}_{place}"), numbered) if one not in taken)
+    taken.add(wanted)
+    return wanted

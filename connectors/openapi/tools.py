@@ -18,6 +18,8 @@ _LARGEST_SCHEMA = 12_000  # bytes
 _MOST_TOLD = 60  # members of a result that clients are told of
 _OF_OAUTH = ("client-credentials", "authorization-code", "token-exchange", "id-jag", "jwt-bearer")
 _NO_SCHEMA = {"type": "object"}
+_VALUE: shapes.Shape = {}
+"""The shape of a single value: what has no members."""
 
 
 def tools(document: ConnectorDocument, snapshot: Any) -> list[Tool]:
@@ -68,7 +70,7 @@ def _placed(operation: Operation, place: str) -> Operation:
 def _tool(
     resource: str, action: str, operation: Operation, pinned: Snapshot, inputs: Definitions, settings: Settings
 ) -> Tool:
-    envelope = _envelope(operation, pinned.results) if operation.lists else ()
+    envelope = _beside(operation, pinned.results) if operation.lists else ()
     caller = Caller(operation, settings, envelope)
     output = _output(operation, pinned.results, envelope)
     return Tool(
@@ -131,9 +133,9 @@ def _input(operation: Operation) -> dict[str, Any]:
 # --- What comes out --------------------------------------------------------------------------------------------------
 
 
-def _envelope(operation: Operation, definitions: shapes.Definitions) -> tuple[str, ...]:
-    """Return what a list's answer says beside its records: single values only, since none of them is narrowed."""
-    own = {"records", "more", "cursor"}
+def _beside(operation: Operation, definitions: shapes.Definitions) -> tuple[str, ...]:
+    """Return what an answer says beside its records: single values only, since none of them is narrowed."""
+    own = {"records", "more", "cursor", operation.records}
     return tuple(name for name in shapes.scalars(operation.result, definitions) if name not in own)
 
 
@@ -143,7 +145,11 @@ def _output(operation: Operation, definitions: shapes.Definitions, envelope: tup
         records = {"items": _record(operation, definitions)}
         members |= {"records": records, "more": {}, "cursor": {}}
         return {"type": "object", "properties": members, "$defs": definitions}
-    said = {"done": {}, "text": {}, "result": operation.result}
+    said: dict[str, Any] = {"done": {}, "text": {}, "result": operation.result}
+    if operation.records:  # what stands beside the record is no part of it, and no rule would narrow it
+        several = shapes.members(operation.result, definitions).get(operation.records) or [_VALUE]
+        said |= {**dict.fromkeys(_beside(operation, definitions), _VALUE), operation.records: shapes.joined(several)}
+        return {"type": "object", "properties": said, "$defs": definitions}
     both = {"type": "object", "properties": said}
     return {"type": "object", "anyOf": [both, operation.result], "$defs": definitions}
 

@@ -163,3 +163,22 @@ def test_pages_are_followed_up_to_a_cap(reader: Any) -> None:
 
     assert (len(found["records"]), found["more"]) == (8, True)
     assert len(reader.library.asked) == 2
+
+
+def test_what_stands_beside_a_wrapped_record_leaves_only_where_it_is_a_single_value(reader: Any) -> None:
+    """A rule that narrows fields narrows the record: what is sent along with it would be a way round."""
+    answer = reader.library.description["paths"]["/books/{id}"]["get"]["responses"]["200"]["content"][
+        "application/json"
+    ]
+    wrapped = {
+        "data": {"$ref": "#/components/schemas/Book"},
+        "included": {"items": {"$ref": "#/components/schemas/Book"}},
+    }
+    answer["schema"] = {"type": "object", "properties": {**wrapped, "took": {"type": "integer"}}}
+    body = {"data": {"id": "b1", "shelf": "x"}, "included": [{"id": "b2"}], "took": 3, "cached": True}
+    reader.library.answers = (200, {}, json.dumps(body).encode())
+
+    tool = reader.tools["books_read"].tool
+
+    assert tool.records == "data"
+    assert reader.call("books_read", id="b1") == {"data": {"id": "b1"}, "took": 3}

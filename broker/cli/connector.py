@@ -18,6 +18,7 @@ from broker.errors import Refusal
 class _Commands(ByName):
     table = {  # noqa: RUF012 - those that load the documents and the connectors
         "add": ("broker.cli.connectors.add", "Connect another service: write its Connector document, checked."),
+        "new": ("broker.cli.connectors.new", "Write a package with a working connector of your own, and its test."),
         "remove": ("broker.cli.connectors.remove", "Take a connector away, with a way back."),
     }
 

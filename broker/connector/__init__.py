@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from broker import errors
-from broker.connector.answers import checked, retry_after
+from broker.connector.answers import checked, list_of, object_of, retry_after
 from broker.connector.asking import USUAL_QUESTIONS, Question
 from broker.egress import Limits, Response, Session
 
@@ -36,6 +36,8 @@ __all__ = [
     "Usage",
     "checked",
     "errors",
+    "list_of",
+    "object_of",
     "retry_after",
 ]
 

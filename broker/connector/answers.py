@@ -3,6 +3,7 @@
 import email.utils
 import time
 from http import HTTPStatus
+from typing import Any
 
 from broker import errors
 from broker.egress import Response
@@ -51,3 +52,19 @@ def retry_after(response: Response) -> int | None:
         except (ValueError, TypeError, OverflowError, IndexError):
             return None
     return seconds if 0 <= seconds <= _LONGEST_WAIT else None
+
+
+def object_of(response: Response) -> dict[str, Any]:
+    """Return the JSON object that a service answers with when it did what was asked; refuse anything else."""
+    value = checked(response).json()
+    if not isinstance(value, dict):
+        raise errors.UpstreamMalformed(detail="an answer that is no object")
+    return value
+
+
+def list_of(response: Response, member: str | None = None) -> list[dict[str, Any]]:
+    """Return the list of JSON objects that a service answers with, or that stands in a member of its answer."""
+    value = checked(response).json() if member is None else object_of(response).get(member)
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise errors.UpstreamMalformed(detail="an answer that is no list of objects")
+    return value

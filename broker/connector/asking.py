@@ -23,7 +23,7 @@ class Question:
 
     def read(self, text: str) -> Any:
         """Return what an answer means; raise `ValueError` with words for whoever gave it."""
-        return _READ[self.kind](text.strip())
+        return _READ[self.kind](text)
 
 
 USUAL_QUESTIONS = (
@@ -73,6 +73,7 @@ def _number(text: str) -> int | float:
 
 
 def _flag(text: str) -> bool:
+    text = text.strip()
     if text.lower() in {"yes", "y", "true"}:
         return True
     if text.lower() in {"no", "n", "false"}:

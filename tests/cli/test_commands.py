@@ -32,6 +32,7 @@ COMMANDS = (
     ("grants", "test"), ("grants", "rotate"), ("grants", "revoke"), ("vault", "rotate-key"),
     ("connectors",), ("keys", "add"), ("keys", "list"), ("keys", "revoke"),
     ("connector", "add"), ("connector", "list"), ("connector", "show"), ("connector", "test"), ("connector", "remove"),
+    ("connector", "new"),
     ("connector", "snapshot"), ("trail", "tail"), ("trail", "show"), ("trail", "export"), ("trail", "verify"),
     ("trail", "checkpoint"), ("trail", "keys"), ("trail", "rotate-key"), ("trail", "prune"),
     ("trail", "erase"), ("trail", "hold", "add"), ("trail", "hold", "list"), ("trail", "hold", "release"),

@@ -133,7 +133,7 @@ def _asked(questions: Sequence[Question], answers: dict[str, Any], name: str) ->
             if not text:
                 break
             try:
-                said[question.place] = question.read(text)
+                said[question.place] = question.read(text if text == usual else text.strip())
             except ValueError as error:
                 console.print(f"[yellow]{plain(error)}[/yellow]")
     return said

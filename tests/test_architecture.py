@@ -39,8 +39,8 @@ ONLY_IN = {
     "grpc": {"identity"},
     "google": {"identity"},
     "cryptography": {"identity", "vault", "audit", "cli", "testing"},
-    "ruamel": {"documents", "cli"},
-    "jsonschema_rs": {"catalog"},
+    "ruamel": {"documents", "cli", "openapi"},
+    "jsonschema_rs": {"catalog", "openapi"},
     "cel": {"policy"},
     "genai_prices": {"budget"},
 }

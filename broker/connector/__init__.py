@@ -25,6 +25,7 @@ __all__ = [
     "Emit",
     "Endpoints",
     "GrantKind",
+    "HttpsUrl",
     "Question",
     "Response",
     "Scope",
@@ -305,7 +306,8 @@ class Tool:
     call to a scope's filters; a policy that filters by another is refused when it is loaded. `records` is the member of
     the result that holds the record or the list of records, "" where the result itself is the record; a policy that
     narrows what may leave of a tool that names none is refused when it is loaded. What `touches` names is decided with
-    the call, and the first that no policy permits refuses it.
+    the call, and the first that no policy permits refuses it. `told` is what clients are told of the result where
+    `output_schema` is too much to tell: it must be true of every result.
     """
 
     resource: str
@@ -320,6 +322,7 @@ class Tool:
     filterable: frozenset[str] = frozenset()
     records: str | None = None
     touches: Touches | None = None
+    told: Mapping[str, Any] | None = None
 
 
 class NoSettings(BaseModel):
@@ -338,7 +341,8 @@ class Connector:
     `expired` tells whether a response means "renew the token and try again" (asked once a call). `describe` fetches
     what the service says of itself, to be pinned; `probe` is a harmless call that shows whether a grant works. `usage`
     reads from a response how much of the service's allowance is used, where it says so. `about` is a line for whoever
-    chooses a connector, `asks` what `aam connector add` asks them.
+    chooses a connector, `asks` what `aam connector add` asks them. `described_at` says where `describe` finds what everybody may see: it is given a session without any credential then. `pin` makes a snapshot
+    of a description that an operator hands in.
     """
 
     name: str
@@ -354,3 +358,5 @@ class Connector:
     further_grants: Sequence[GrantKind] = ()
     about: str = ""
     asks: Sequence[Question] = USUAL_QUESTIONS
+    described_at: Callable[[ConnectorDocument], str | None] | None = None
+    pin: Callable[[ConnectorDocument, bytes], Awaitable[Any]] | None = None

@@ -27,7 +27,7 @@ from broker.errors import (
 from broker.evidence.heads import Heads
 from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
-from broker.pipeline import Consents, Recorder, Usages, harmless, service_of
+from broker.pipeline import Consents, Recorder, Usages, harmless, service_of, session_of
 from broker.vault import AccessKeys, Opened, Rekeying, SigningKeys, Vault
 
 _LARGEST_BODY = 1 << 20
@@ -143,7 +143,7 @@ class Operators:
         service = service_of(connection, self.egress)
         code: str | None = InternalError.code
         with self.vault.open_for_operator(service, grant) as credential:
-            session = Session(service.client, service.url, credential, self.usages.noting(connection))
+            session = session_of(connection, service, credential, self.usages.noting(connection))
             call = OperatorCall(session, {}, credential)
             try:
                 yield call

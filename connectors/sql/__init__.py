@@ -7,7 +7,7 @@ is turned on by the document, table by table.
 from collections.abc import Iterator
 from typing import Any
 
-from broker.connector import Connector, ConnectorDocument, Endpoints, Response, Tool
+from broker.connector import Connector, ConnectorDocument, Endpoints, Question, Response, Tool
 from connectors.sql import schemas
 from connectors.sql.catalogue import describe, probe
 from connectors.sql.free import FreeQuery
@@ -166,4 +166,15 @@ CONNECTOR = Connector(
     probe=probe,
     describe=describe,
     settings=Settings,
+    about="Tables of PostgreSQL and SQLite, read, queried in SQL and written by key.",
+    asks=(
+        Question("url", "The database's URL, without a user", example="postgresql://db.example.com/crm"),
+        Question(
+            "resources",
+            "What policies call each table, and what the database calls it",
+            "mapping",
+            example="customers=public.customers, orders",
+        ),
+        Question("snapshot", "The file in which the tables are pinned", usual="{name}.snapshot.json"),
+    ),
 )

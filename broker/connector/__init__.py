@@ -16,18 +16,22 @@ from broker import errors
 from broker.connector.answers import checked, list_of, object_of, retry_after
 from broker.connector.asking import USUAL_QUESTIONS, Question
 from broker.egress import Limits, Response, Session
+from broker.egress.database import DatabaseSession, Permitted, Rows
 
 __all__ = [
     "Comparison",
     "Connector",
     "ConnectorDocument",
     "Cursors",
+    "DatabaseSession",
     "Emit",
     "Endpoints",
     "GrantKind",
     "HttpsUrl",
+    "Permitted",
     "Question",
     "Response",
+    "Rows",
     "Scope",
     "Session",
     "Tool",
@@ -56,6 +60,16 @@ HttpsUrl = Annotated[
     Field(
         pattern=r"^https://[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?(/[A-Za-z0-9._~%!$&'()*+,;=:@/-]*)?$",
         examples=["https://example.my.salesforce.com"],
+    ),
+]
+DatabaseUrl = Annotated[
+    str,
+    Field(
+        pattern=(
+            r"^(postgresql://[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?/[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"
+            r"(\?sslmode=(verify-full|disable))?|sqlite:[A-Za-z0-9._~/-]{1,400})$"
+        ),
+        examples=["postgresql://db.example.com/crm", "sqlite:data/crm.db"],
     ),
 ]
 SnapshotName = Annotated[
@@ -170,7 +184,9 @@ class ConnectorDocument(BaseModel):
     type: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")] = Field(
         description="Which connector this is: the name it is installed under.", examples=["salesforce"]
     )
-    url: HttpsUrl = Field(description="The one URL under which the service is called.")
+    url: HttpsUrl | DatabaseUrl = Field(
+        description="The one URL under which the service is called: https, or that of a database."
+    )
     resources: Annotated[dict[Name, Annotated[str, Field(min_length=1)]], Field(min_length=1)] = Field(
         description="What policies call a resource, and what the service calls it."
     )
@@ -183,6 +199,12 @@ class ConnectorDocument(BaseModel):
     reach: ReachDocument = Field(default_factory=ReachDocument)
     limits: LimitsDocument = Field(default_factory=LimitsDocument)
     settings: dict[str, Any] = Field(default_factory=dict, description="What only this type of connector knows.")
+
+    @property
+    def dialect(self) -> Literal["postgres", "sqlite"] | None:
+        """Whose SQL is spoken at the URL; None where it is no database's."""
+        scheme = self.url.partition(":")[0]
+        return {"postgresql": "postgres", "sqlite": "sqlite"}.get(scheme)  # type: ignore[return-value] # one of these
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from broker.errors import (
 from broker.evidence.heads import Heads
 from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
-from broker.pipeline import Consents, Recorder, Usages, harmless, service_of
+from broker.pipeline import Consents, Recorder, Usages, harmless, service_of, session_of
 from broker.vault import AccessKeys, Opened, Rekeying, SigningKeys, Vault
 
 _LARGEST_BODY = 1 << 20
@@ -157,7 +157,7 @@ class Operators:
                     noting(answer)
                 return expired(answer)
 
-            session = Session(service.client, service.url, credential, noted)
+            session = session_of(connection, service, credential, noted)
             call = OperatorCall(session, {}, credential)
             try:
                 yield call

@@ -37,7 +37,15 @@ CHANGES: list[tuple[str, str, Any]] = [
     ("POST", "/v1/agents/suspend", {"all": True, "reason": "why"}),
     ("POST", "/v1/agents/resume", {"all": True, "reason": "why"}),
 ]
-READS = ["/v1/status", "/v1/agents", "/v1/tools?as=analyst", "/v1/grants", "/v1/trail", "/v1/documents/history"]
+READS = [
+    "/v1/status",
+    "/v1/spend",
+    "/v1/agents",
+    "/v1/tools?as=analyst",
+    "/v1/grants",
+    "/v1/trail",
+    "/v1/documents/history",
+]
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from broker import errors
+from broker.connector.answers import checked, list_of, object_of, retry_after
+from broker.connector.asking import USUAL_QUESTIONS, Question
 from broker.egress import Limits, Response, Session
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "Emit",
     "Endpoints",
     "GrantKind",
+    "Question",
     "Response",
     "Scope",
     "Session",
@@ -31,7 +34,11 @@ __all__ = [
     "Touch",
     "Touches",
     "Usage",
+    "checked",
     "errors",
+    "list_of",
+    "object_of",
+    "retry_after",
 ]
 
 FileName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$", examples=["data/file"])]
@@ -330,7 +337,8 @@ class Connector:
     `grant` is how it is usually connected, `further_grants` how else it can be.
     `expired` tells whether a response means "renew the token and try again" (asked once a call). `describe` fetches
     what the service says of itself, to be pinned; `probe` is a harmless call that shows whether a grant works. `usage`
-    reads from a response how much of the service's allowance is used, where it says so.
+    reads from a response how much of the service's allowance is used, where it says so. `about` is a line for whoever
+    chooses a connector, `asks` what `aam connector add` asks them.
     """
 
     name: str
@@ -344,3 +352,5 @@ class Connector:
     settings: type[BaseModel] = NoSettings
     usage: Callable[[Response], Usage | None] | None = None
     further_grants: Sequence[GrantKind] = ()
+    about: str = ""
+    asks: Sequence[Question] = USUAL_QUESTIONS

@@ -34,6 +34,8 @@ class Connection:
     snapshot_file: Path | None
     snapshot: Any
     svid_file: Path | None = None
+    file: str = ""
+    """The file of its document, by its name in the set."""
 
     @property
     def kinds(self) -> tuple[str, ...]:

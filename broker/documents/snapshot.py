@@ -17,7 +17,7 @@ from broker.egress import Limits, Reach
 from broker.egress.database import DatabasePlace
 from broker.errors import DocumentsInvalid
 from broker.identity import BundleServer, Endpoint, Issuers, Registry, TrustBundle, TrustDomain
-from broker.policy import NO_CAPS, NO_POLICIES, AgentPolicies, Allowance
+from broker.policy import NO_CAPS, NO_POLICIES, AgentPolicies, Allowance, Cap
 
 FindConnector = Callable[[str], Connector]
 
@@ -199,6 +199,12 @@ class Snapshot:
     def allowance_of(self, workload: str) -> Allowance:
         """Return what the model calls of a workload are capped by."""
         return self.allowances.get(workload, NO_CAPS)
+
+    @property
+    def budgets(self) -> tuple[Cap, ...]:
+        """Every cap on money that some agent is under, each once."""
+        every = {cap.key: cap for one in self.allowances.values() for cap in one.caps if cap.unit == "nano_usd"}
+        return tuple(every[key] for key in sorted(every))
 
 
 class Invalid(DocumentsInvalid):

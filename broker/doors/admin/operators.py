@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.audit import Record
-from broker.control import Approvals, Cut, KillSwitch
+from broker.control import Approvals, Budgets, Cut, KillSwitch
 from broker.documents import Connection, Documents
 from broker.doors.entrance import RefusedAuthentications
 from broker.egress import Egress, Secret, Session
@@ -80,6 +80,7 @@ class Operators:
         approvals: Approvals,
         access_keys: AccessKeys,
         consents: Consents,
+        budgets: Budgets,
     ) -> None:
         self.documents = documents
         self.recorder = recorder
@@ -97,6 +98,7 @@ class Operators:
         self.approvals = approvals
         self.access_keys = access_keys
         self.consents = consents
+        self.budgets = budgets
         self.fetched: dict[str, bytes] = {}
         self.pruning = asyncio.Lock()
         """Held while something is pruned, and while an export takes its place before the next thing that is."""

@@ -363,8 +363,9 @@ class Connector:
     `expired` tells whether a response means "renew the token and try again" (asked once a call). `describe` fetches
     what the service says of itself, to be pinned; `probe` is a harmless call that shows whether a grant works. `usage`
     reads from a response how much of the service's allowance is used, where it says so. `about` is a line for whoever
-    chooses a connector, `asks` what `aam connector add` asks them. `described_at` says where `describe` finds what everybody may see: it is given a session without any credential then. `pin` makes a snapshot
-    of a description that an operator hands in.
+    chooses a connector, `asks` what `aam connector add` asks them. `described_at` says where `describe` finds what
+    everybody may see: it is given a session without any credential then. `pin` makes a snapshot of a description that
+    an operator hands in.
     """
 
     name: str

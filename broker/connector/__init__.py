@@ -8,24 +8,33 @@ already authorised; it never sees a token.
 import ipaddress
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from broker import errors
-from broker.egress import Limits, Response, Session
+from broker.connector.dialogue import Dialogue, NoDialogue
+from broker.connector.process import ProcessDocument
+from broker.egress import Limits, Process, Response, Session, Streamed
 
 __all__ = [
+    "WHOLE",
     "Comparison",
     "Connector",
     "ConnectorDocument",
     "Cursors",
+    "Dialogue",
     "Emit",
     "Endpoints",
     "GrantKind",
+    "NoDialogue",
+    "Process",
+    "ProcessDocument",
     "Response",
     "Scope",
     "Session",
+    "Streamed",
     "Tool",
     "ToolCall",
     "Touch",
@@ -115,7 +124,9 @@ class GrantsDocument(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kinds: list[GrantKind] | None = Field(
-        default=None, description="The kinds of grants; without it, those that the connector names."
+        default=None,
+        description="The kinds of grants; without it, those that the connector names. An empty list says that the "
+        "service asks for no credential.",
     )
     accounts: Literal["organisation", "person", "either"] | None = Field(
         default=None,
@@ -162,9 +173,16 @@ class ConnectorDocument(BaseModel):
     type: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")] = Field(
         description="Which connector this is: the name it is installed under.", examples=["salesforce"]
     )
-    url: HttpsUrl = Field(description="The one URL under which the service is called.")
-    resources: Annotated[dict[Name, Annotated[str, Field(min_length=1)]], Field(min_length=1)] = Field(
-        description="What policies call a resource, and what the service calls it."
+    url: HttpsUrl | None = Field(
+        default=None, description="The one URL under which the service is called; a program has none."
+    )
+    process: ProcessDocument | None = Field(
+        default=None, description="The program that is the service, where it is one on this machine."
+    )
+    resources: dict[Name, Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="What policies call a resource, and what the service calls it. Only connectors whose snapshot "
+        "says what there is can do without.",
     )
     snapshot: SnapshotName | None = Field(
         default=None,
@@ -227,6 +245,13 @@ class Touch:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
+WHOLE: Mapping[str, Any] = MappingProxyType({})
+"""An output schema, or a part of one, of which everything leaves. It is compared by identity: no file can say it.
+
+For what has been checked by other means, as the results of an MCP server are. Credentials are looked for all the same.
+"""
+
+
 class Cursors(Protocol):
     """Makes the cursors of one agent and tool: opaque to the agent, and of no use to another."""
 
@@ -257,7 +282,7 @@ class ToolCall:
 
     `touched` has the scope of everything that the tool's `touches` named, by resource and action. `key` is the same
     for the same agent, tool and arguments, and for no others: by it a service can know a repeated write. `most_bytes`
-    is the largest result that will be released, as JSON.
+    is the largest result that will be released, as JSON. `dialogue` is the way back to the client that called.
     """
 
     arguments: Mapping[str, Any]
@@ -267,6 +292,7 @@ class ToolCall:
     key: str = ""
     cursors: Cursors = field(default_factory=NoCursors)
     most_bytes: int | None = None
+    dialogue: Dialogue = field(default_factory=NoDialogue)
 
     def scope_of(self, touch: int) -> Scope:
         """Return the scope of a touch by its number; of what nobody has decided, one without any field."""
@@ -299,6 +325,13 @@ class Tool:
     the result that holds the record or the list of records, "" where the result itself is the record; a policy that
     narrows what may leave of a tool that names none is refused when it is loaded. What `touches` names is decided with
     the call, and the first that no policy permits refuses it.
+
+    `name` is what clients call it, behind the connector's name unless it is not `prefixed`; without one it is called by
+    its resource and action. `serves` is `tool`, or what else of MCP it stands behind, which is not among the tools that
+    clients list: a `resource` is read with `uri`, a `subscription` to one runs until its dialogue has `ended`, a
+    `prompt` is got with `name` and `arguments`, a `completion` made with `ref`, `argument` and `context`. `in_mcp` says
+    that `run` returns what MCP calls a result, with `content`, and not just its data; `definition` is what clients are
+    told of the tool beside its description and input schema, or of the resources, templates and prompts that there are.
     """
 
     resource: str
@@ -313,6 +346,11 @@ class Tool:
     filterable: frozenset[str] = frozenset()
     records: str | None = None
     touches: Touches | None = None
+    name: str | None = None
+    prefixed: bool = True
+    serves: Literal["tool", "resource", "subscription", "prompt", "completion"] = "tool"
+    in_mcp: bool = False
+    definition: Mapping[str, Any] = field(default_factory=dict)
 
 
 class NoSettings(BaseModel):
@@ -330,7 +368,8 @@ class Connector:
     `grant` is how it is usually connected, `further_grants` how else it can be.
     `expired` tells whether a response means "renew the token and try again" (asked once a call). `describe` fetches
     what the service says of itself, to be pinned; `probe` is a harmless call that shows whether a grant works. `usage`
-    reads from a response how much of the service's allowance is used, where it says so.
+    reads from a response how much of the service's allowance is used, where it says so. `processes` says that its
+    service may be a program, `discovers` that its snapshot says which resources there are.
     """
 
     name: str
@@ -344,3 +383,5 @@ class Connector:
     settings: type[BaseModel] = NoSettings
     usage: Callable[[Response], Usage | None] | None = None
     further_grants: Sequence[GrantKind] = ()
+    processes: bool = False
+    discovers: bool = False

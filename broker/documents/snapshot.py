@@ -36,6 +36,16 @@ class Connection:
     svid_file: Path | None = None
 
     @property
+    def url(self) -> str:
+        """The one URL under which it is called; of a program, one that nothing can reach."""
+        return self.document.url or f"https://{self.name.replace('_', '-')}.program.invalid"  # RFC 6761 §6.4
+
+    @property
+    def undescribed(self) -> bool:
+        """Whether nobody knows yet which resources there are: its snapshot will say."""
+        return self.snapshot is None and self.connector.discovers
+
+    @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of grants that it takes."""
         named = self.document.grants.kinds

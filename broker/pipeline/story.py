@@ -5,6 +5,7 @@ import concurrent.futures
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +37,7 @@ from broker.pipeline.request import Request
 from broker.policy import UNNARROWED, Decision
 from broker.redact import Released
 from broker.store import Pending, Transaction
-from broker.vault import Opened
+from broker.vault import Credential
 
 logger = logging.getLogger(__name__)
 
@@ -66,11 +67,13 @@ class Story:
         self._payloads = Payloads(recorder, self.call_id, ())
         self._decision: Decision | None = None
         self._asked: Asked | None = None
-        self._credential: Opened | None = None
+        self._credential: Credential | None = None
         self._session: Session | None = None
         self._begun: Pending[None] | None = None
         self._end: Pending[None] | None = None
         self._outcome: dict[str, Any] = {"status": "cancelled", "code": None}
+        self.asked_of_client: Counter[str] = Counter()
+        """What a server behind the tool has asked and told the client, by MCP's names of it."""
 
     # What the pipeline tells, step by step
 
@@ -122,7 +125,7 @@ class Story:
         await self._recorder.store.commits.durable(self._begun)
         self._mark("recorded")
 
-    def with_credential(self, credential: Opened, session: Session) -> None:
+    def with_credential(self, credential: Credential, session: Session) -> None:
         """Note which credential is used, and the session that knows whether anything was sent."""
         self._credential = credential
         self._session = session
@@ -219,6 +222,8 @@ class Story:
             self._append_beginning(transaction)
         self._mark("finished")
         outcome = {**self._outcome, "steps_us": self._steps}
+        if self.asked_of_client:
+            outcome["asked_of_client"] = dict(self.asked_of_client)
         trail, credential = self._recorder.store.trail, self._credential.record() if self._credential else None
         try:
             trail.append(transaction, finished(self.call_id, outcome, credential))

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from broker.connector import WHOLE
 from broker.errors import LeakBlocked, ResultTooLarge, UpstreamMalformed
 from broker.redact.bounds import UNBOUNDED, Bounds, bounded
 
@@ -82,6 +83,8 @@ def narrow(value: Any, schema: Any) -> Any:
     """Return the value as plain JSON values, with every object member taken off that the schema does not declare."""
     if value is None or isinstance(value, str | int | float):
         return value
+    if schema is WHOLE:
+        return msgspec.to_builtins(value)
     schema = schema if isinstance(schema, Mapping) else {}  # `true` declares no members
     if isinstance(value, Mapping):
         declared, others = schema.get("properties", {}), schema.get("additionalProperties")

@@ -27,8 +27,8 @@ from broker.errors import (
 from broker.evidence.heads import Heads
 from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
-from broker.pipeline import Consents, Recorder, Usages, harmless, service_of
-from broker.vault import AccessKeys, Opened, Rekeying, SigningKeys, Vault
+from broker.pipeline import Consents, Recorder, Usages, harmless, service_of, session_of
+from broker.vault import AccessKeys, Credential, NoCredential, Rekeying, SigningKeys, Vault
 
 _LARGEST_BODY = 1 << 20
 
@@ -49,7 +49,7 @@ class OperatorCall:
 
     session: Session
     facts: dict[str, Any]
-    _credential: Opened
+    _credential: Credential
 
     def release(self, text: str) -> str:
         """Return what the service has said, or raise `LeakBlocked`: operators see no credentials either."""
@@ -142,8 +142,8 @@ class Operators:
         """
         service = service_of(connection, self.egress)
         code: str | None = InternalError.code
-        with self.vault.open_for_operator(service, grant) as credential:
-            session = Session(service.client, service.url, credential, self.usages.noting(connection))
+        with self.vault.open_for_operator(service, grant) if service.kinds else NoCredential() as credential:
+            session = session_of(connection, service, self.egress, credential, self.usages.noting(connection))
             call = OperatorCall(session, {}, credential)
             try:
                 yield call

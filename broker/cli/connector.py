@@ -6,21 +6,38 @@ from typing import Annotated, Any
 
 import typer
 
+from broker.cli.by_name import ByName
+from broker.cli.connectors import connectors
+from broker.cli.connectors.show import show
+from broker.cli.connectors.trying import try_connector
 from broker.cli.daemon import HERE, Daemon, Directory, quoted
 from broker.cli.output import PROBLEM, AsJson, console, fail, plain, print_json, stop
 from broker.errors import Refusal
 
+
+class _Commands(ByName):
+    table = {  # noqa: RUF012 - those that load the documents and the connectors
+        "add": ("broker.cli.connectors.add", "Connect another service: write its Connector document, checked."),
+        "new": ("broker.cli.connectors.new", "Write a package with a working connector of your own, and its test."),
+        "remove": ("broker.cli.connectors.remove", "Take a connector away, with a way back."),
+    }
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Fetch and pin what a service says of itself.",
-    epilog="Example: aam connector snapshot salesforce",
+    help="Add, show, test and remove connectors; fetch and pin what a service says of itself.",
+    epilog="Example: aam connector add",
 )
+app.command("list", epilog="Example: aam connector list --dir ./access")(connectors)
+app.command("show", epilog="Example: aam connector show salesforce")(show)
+app.command("test", epilog="Example: aam connector test salesforce")(try_connector)
 
 
 @app.callback()
 def _group() -> None:
-    """Fetch and pin what a service says of itself."""
+    """Add, show, test and remove connectors; fetch and pin what a service says of itself."""
 
 
 @app.command(epilog="Example: aam connector snapshot salesforce --approve")

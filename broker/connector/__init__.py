@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from broker import errors
+from broker.connector.answers import checked, list_of, object_of, retry_after
+from broker.connector.asking import USUAL_QUESTIONS, Question
 from broker.connector.dialogue import Dialogue, NoDialogue
 from broker.connector.process import ProcessDocument
 from broker.egress import Limits, Process, Response, Session, Streamed
@@ -31,6 +33,7 @@ __all__ = [
     "NoDialogue",
     "Process",
     "ProcessDocument",
+    "Question",
     "Response",
     "Scope",
     "Session",
@@ -40,7 +43,11 @@ __all__ = [
     "Touch",
     "Touches",
     "Usage",
+    "checked",
     "errors",
+    "list_of",
+    "object_of",
+    "retry_after",
 ]
 
 FileName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$", examples=["data/file"])]
@@ -369,7 +376,8 @@ class Connector:
     `expired` tells whether a response means "renew the token and try again" (asked once a call). `describe` fetches
     what the service says of itself, to be pinned; `probe` is a harmless call that shows whether a grant works. `usage`
     reads from a response how much of the service's allowance is used, where it says so. `processes` says that its
-    service may be a program, `discovers` that its snapshot says which resources there are.
+    service may be a program, `discovers` that its snapshot says which resources there are. `about` is a line for
+    whoever chooses a connector, `asks` what `aam connector add` asks them.
     """
 
     name: str
@@ -385,3 +393,5 @@ class Connector:
     further_grants: Sequence[GrantKind] = ()
     processes: bool = False
     discovers: bool = False
+    about: str = ""
+    asks: Sequence[Question] = USUAL_QUESTIONS

@@ -91,6 +91,7 @@ def _connection(findings: Findings, document: Document, connector: Connector) ->
         snapshot_file,
         _snapshot(findings, document, snapshot_file),
         None if spec.oauth.client_svid is None else _beside(findings, document, spec.oauth.client_svid),
+        document.source.file,
     )
 
 

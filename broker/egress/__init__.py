@@ -6,6 +6,7 @@ program on this machine is started here too: it is given its credential, and not
 """
 
 from broker.egress.client import Client, Dispatch, Egress, Limits, Response, Streamed
+from broker.egress.knocking import knock
 from broker.egress.processes import Command, Process, Processes
 from broker.egress.reach import Reach, origin
 from broker.egress.secret import HeaderSecret, Secret
@@ -27,5 +28,6 @@ __all__ = [
     "Secret",
     "Session",
     "Streamed",
+    "knock",
     "origin",
 ]

@@ -34,6 +34,7 @@ _HEADERS_KEPT = frozenset(
     {"content-type", "retry-after", "etag", "last-modified", "link", "sforce-limit-info", "mcp-session-id"}
     | {"sforce-locator", "sforce-numberofrecords"}
 )
+_CHALLENGE = re.compile(r'\berror="?(invalid_request|invalid_token|insufficient_scope)\b')  # RFC 6750 §3.1
 _CLOSING_SECONDS = 0.01
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.1
@@ -52,11 +53,15 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What came back, and nothing of what was sent."""
+    """What came back, and nothing of what was sent.
+
+    `challenge` is the error code of a bearer token that was refused (RFC 6750 §3.1), "" where there is none.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
+    challenge: str = ""
 
     def json(self) -> Any:
         """Parse the body; raise `UpstreamMalformed` if it is no JSON."""
@@ -73,6 +78,7 @@ class Streamed:
         kept = {name.lower(): value for name, value in response.headers.items()}
         self.status = response.status
         self.headers: Mapping[str, str] = {name: kept[name] for name in _HEADERS_KEPT & kept.keys()}
+        self.challenge = _challenge(kept.get("www-authenticate", ""))
         self._response: aiohttp.ClientResponse | None = response
         self._most = most
         self._dispatch = dispatch
@@ -88,7 +94,7 @@ class Streamed:
         body = bytearray()
         while chunk := await self._next():
             body += chunk
-        return Response(self.status, self.headers, bytes(body))
+        return Response(self.status, self.headers, bytes(body), self.challenge)
 
     def close(self) -> None:
         """Be done with it: a connection whose answer was not read to its end is closed."""
@@ -152,6 +158,7 @@ class Client:
     def __init__(self, reach: Reach, limits: Limits, tls: ssl.SSLContext, check_peer: CheckPeer | None = None) -> None:
         self.reach = reach
         self.limits = limits
+        self.tls = tls
         connector = _Connector(ssl=tls, resolver=CheckedResolver(reach), limit=limits.connections)
         connector.check_peer = check_peer
         self._timed = aiohttp.ClientTimeout(total=limits.total_seconds, connect=limits.connect_seconds)
@@ -329,6 +336,11 @@ def _with(headers: Mapping[str, str], authorization: Secret | None) -> Mapping[s
     name = authorization.name if isinstance(authorization, HeaderSecret) else "Authorization"
     others = {other: value for other, value in headers.items() if other.lower() != name.lower()}
     return {**others, name: authorization.reveal()}
+
+
+def _challenge(header: str) -> str:
+    found = _CHALLENGE.search(header)
+    return found[1] if found else ""
 
 
 def _check_headers(method: str, headers: Mapping[str, str]) -> None:

@@ -145,7 +145,9 @@ class Session:
         return process
 
     def _has_expired(self, streamed: Streamed) -> bool:
-        return streamed.status >= _FIRST_ERROR and self._expired(Response(streamed.status, streamed.headers, b""))
+        return streamed.status >= _FIRST_ERROR and self._expired(
+            Response(streamed.status, streamed.headers, b"", streamed.challenge)
+        )
 
     def _plain(self, url: str, headers: Mapping[str, str]) -> Mapping[str, str]:
         if (wanted := origin(url)) != self._origin:

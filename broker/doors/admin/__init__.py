@@ -28,6 +28,7 @@ from broker.doors.admin import (
     snapshots,
     suspensions,
     trail,
+    trying,
     vault,
 )
 from broker.doors.admin.operators import Handler, Needed, Operators
@@ -65,6 +66,7 @@ def operators_app(operators: Operators) -> ASGIApp:
         "/v1/tools": registry.tools,
         "/v1/grants": grants.grants,
         "/v1/connectors": connectors.connectors,
+        "/v1/connectors/{name}": connectors.show_connector,
         "/v1/keys": keys.keys,
         "/v1/grants/{name}": grants.show_grant,
         "/v1/documents/history": documents.history,
@@ -104,6 +106,7 @@ def operators_app(operators: Operators) -> ASGIApp:
         ("POST", "/v1/trail/prune"): retention.prune_some,
         ("POST", "/v1/documents/rollback"): documents.begin_rollback,
         ("DELETE", "/v1/documents/rollback/{id}"): documents.give_up_rollback,
+        ("POST", "/v1/connectors/{name}/test"): trying.try_connector,
         ("POST", "/v1/connectors/{name}/snapshot"): snapshots.fetch_snapshot,
         ("PUT", "/v1/connectors/{name}/snapshot"): snapshots.approve_snapshot,
         ("POST", "/v1/trail/erase"): payloads.erase,

@@ -14,6 +14,7 @@ from broker.control import Approvals, Cut, KillSwitch
 from broker.documents import Connection, Documents
 from broker.doors.entrance import RefusedAuthentications
 from broker.egress import Egress, Session
+from broker.egress import Response as Answer
 from broker.errors import (
     InternalError,
     LeakBlocked,
@@ -49,11 +50,11 @@ class OperatorCall:
 
     session: Session
     facts: dict[str, Any]
-    _credential: Credential
+    credential: Credential
 
     def release(self, text: str) -> str:
         """Return what the service has said, or raise `LeakBlocked`: operators see no credentials either."""
-        if self._credential.matcher.hits(text.encode("utf-8", "replace")):
+        if self.credential.matcher.hits(text.encode("utf-8", "replace")):
             raise LeakBlocked(detail="the service's answer held the credential of this call")
         return text
 
@@ -134,16 +135,29 @@ class Operators:
 
     @contextlib.asynccontextmanager
     async def calling(
-        self, connection: Connection, kind: str, actor: Record, grant: str | None = None
+        self,
+        connection: Connection,
+        kind: str,
+        actor: Record,
+        grant: str | None = None,
+        noting: Callable[[Answer], None] | None = None,
     ) -> AsyncIterator[OperatorCall]:
         """Open a connector's credential for an operator's own call; that it was used is recorded, however it ends.
 
-        Without a `grant`, it is the one of the organisation's that has the fewest scopes.
+        Without a `grant`, it is the one of the organisation's that has the fewest scopes. `noting` is told what the
+        service answers.
         """
         service = service_of(connection, self.egress)
         code: str | None = InternalError.code
         with self.vault.open_for_operator(service, grant) if service.kinds else NoCredential() as credential:
-            session = session_of(connection, service, self.egress, credential, self.usages.noting(connection))
+            expired = self.usages.noting(connection)
+
+            def noted(answer: Answer) -> bool:
+                if noting is not None:
+                    noting(answer)
+                return expired(answer)
+
+            session = session_of(connection, service, self.egress, credential, noted)
             call = OperatorCall(session, {}, credential)
             try:
                 yield call

@@ -3,7 +3,7 @@
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -39,8 +39,9 @@ class Connection:
 
     @property
     def url(self) -> str:
-        """The one URL under which it is called; of a program, one that nothing can reach."""
-        return self.document.url or f"https://{self.name.replace('_', '-')}.program.invalid"  # RFC 6761 §6.4
+        """The one URL under which it is called; of a program, its name, which nothing can call."""
+        program = self.document.process
+        return self.document.url or f"program:{'' if program is None else PurePosixPath(program.command[0]).name}"
 
     @property
     def undescribed(self) -> bool:

@@ -55,7 +55,7 @@ class Session:
         launch: Launch | None = None,
     ) -> None:
         self._client = client
-        self._origin = origin(base_url)
+        self._origin = "" if launch is not None else origin(base_url)  # a program has none that could be called
         self._base = base_url.rstrip("/")
         self._authorization = authorization
         self._expired = expired

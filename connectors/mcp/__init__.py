@@ -3,7 +3,7 @@
 What a server says of itself is pinned; what it says otherwise later is refused until somebody has approved it.
 """
 
-from broker.connector import Connector, Endpoints, Response
+from broker.connector import Connector, Endpoints, Question, Response
 from connectors.mcp.pin import describe, probe
 from connectors.mcp.settings import McpSettings
 from connectors.mcp.tools import tools
@@ -29,6 +29,22 @@ CONNECTOR = Connector(
     probe=probe,
     describe=describe,
     settings=McpSettings,
+    about="Any MCP server: by URL, or a program on this machine. What it says of its tools is pinned.",
+    asks=(
+        Question(
+            "url",
+            "The server's URL; nothing where it is a program (--set process.command='[/usr/bin/node, …]')",
+            usual="",
+            example="https://mcp.example.com/mcp",
+        ),
+        Question("snapshot", "The file in which its definitions are pinned", usual="{name}.snapshot.json"),
+        Question(
+            "settings.lets",
+            "What the server may ask or tell clients: elicitation, sampling, roots, logging",
+            "list",
+            usual="",
+        ),
+    ),
     processes=True,
     discovers=True,
 )

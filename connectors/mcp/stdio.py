@@ -26,6 +26,7 @@ from connectors.mcp.messages import (
 _PREFIX = "io.modelcontextprotocol/"
 _MOST_UNREAD = 100  # of what a server tells in the course of one call; of more, nobody is told
 _FAREWELL_SECONDS = 1.0
+_WELL_SECONDS = 2.0  # in which a program that was too slow must say that it is well
 
 
 Inbox = asyncio.Queue["Message | errors.Refusal"]
@@ -48,6 +49,7 @@ class Peer:
         self._followers: dict[str, set[Inbox]] = {}
         """Who has subscribed to a resource, by its URI."""
         self._reader = asyncio.create_task(self._read())
+        self._looking: asyncio.Task[None] | None = None
         self._opening = asyncio.create_task(self._open())
 
     async def ready(self) -> None:
@@ -79,6 +81,7 @@ class Peer:
                 return result_of(await self._answer(inbox, number, listener or Deaf()))
         except TimeoutError:
             await self._cancel(number)
+            self._look_after()
             raise errors.UpstreamTimeout(detail="the program did not answer in time") from None
         except asyncio.CancelledError:
             await self._cancel(number)
@@ -175,6 +178,25 @@ class Peer:
         for inbox in inboxes:
             if "id" in message or inbox.qsize() < _MOST_UNREAD:
                 inbox.put_nowait(message)
+
+    def _look_after(self) -> None:
+        """Ask a program that was too slow whether it is well; one that does not even say so is ended."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+
+    async def _look(self) -> None:
+        number = next(self._ids)
+        inbox = self._inboxes[number] = Inbox()
+        method = "server/discover" if self.modern else "ping"
+        params = {"_meta": self._envelope()} if self.modern else {}
+        try:
+            async with asyncio.timeout(_WELL_SECONDS):
+                await self._send({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
+                await self._answer(inbox, number, Deaf())
+        except (TimeoutError, errors.Refusal):
+            self._process.kill()
+        finally:
+            del self._inboxes[number]
 
     async def _cancel(self, number: int) -> None:
         with contextlib.suppress(errors.Refusal, TimeoutError):

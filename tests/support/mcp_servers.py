@@ -4,17 +4,21 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from broker.app import Options
+from broker.app.parts import Parts
 from broker.connector import Connector
 from broker.connector.installed import find_connector
+from broker.documents import Documents, load
+from broker.pipeline import service_of, session_of
 from broker.testing.certificates import CertificateAuthority
 from broker.testing.trust_domain import DevelopmentTrustDomain
-from broker.vault import create_key
+from broker.vault import NoCredential, create_key
 from connectors.mcp import CONNECTOR
-from tests.support.broker import ServedBroker, until
+from tests.support.broker import Line, ServedBroker, until
 from tests.support.documents import ANALYST, HEAD, TRUST, Written, agents_document, broker_document
 
 ROOT = Path(__file__).parents[2]
@@ -87,3 +91,31 @@ def write_set(
 def document(kind: str, name: str, spec: Any) -> str:
     """Return a document as text; JSON is YAML too."""
     return f"{HEAD}kind: {kind}\nmetadata: {{name: {name}}}\nspec: {json.dumps(spec)}\n"
+
+
+@contextlib.asynccontextmanager
+async def mcp_line(written: Written, *pinned: str) -> AsyncIterator[Line]:
+    """Build the parts of a broker on such a set, and pin what its servers say of themselves."""
+    options = Options(written.directory, development=True, find=find)
+    documents = Documents(load(options.directory, find), find)
+    async with contextlib.AsyncExitStack() as stack:
+        parts = await Parts.build(options, documents, stack)
+        line = Line(parts, written)
+        for name in pinned:
+            await pin_at_once(line, name)
+        yield line
+
+
+async def pin_at_once(line: Line, name: str) -> None:
+    """Fetch what a server says of itself, pin it, and put it in force."""
+    parts = line.parts
+    connection = parts.documents.current.connections[name]
+    service = service_of(connection, parts.egress)
+    credential = NoCredential() if not service.kinds else parts.vault.open(service)
+    with credential:
+        session = session_of(connection, service, parts.egress, credential, connection.connector.expired)
+        assert connection.connector.describe is not None
+        assert connection.snapshot_file is not None
+        found = await connection.connector.describe(session, connection.document)
+    connection.snapshot_file.write_text(json.dumps(found))
+    parts.documents.current = load(line.written.directory, find)

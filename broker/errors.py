@@ -394,6 +394,18 @@ class UpstreamFailed(Upstream):
     code = "upstream_failed"
 
 
+class CircuitOpen(Upstream):
+    """The service has failed several times in a row and is left alone for a moment; try again later."""
+
+    code = "circuit_open"
+
+
+class ConnectorBusy(Upstream):
+    """The limit that is set for calls of this service is reached; wait before trying again."""
+
+    code = "connector_busy"
+
+
 # --- What comes back -------------------------------------------------------------------------------------------------
 
 

@@ -70,6 +70,8 @@ class Story:
         self._session: Session | None = None
         self._begun: Pending[None] | None = None
         self._end: Pending[None] | None = None
+        self.tries: list[dict[str, Any]] = []
+        """How often the service was asked in vain before it was asked again."""
         self._outcome: dict[str, Any] = {"status": "cancelled", "code": None}
 
     # What the pipeline tells, step by step
@@ -219,6 +221,8 @@ class Story:
             self._append_beginning(transaction)
         self._mark("finished")
         outcome = {**self._outcome, "steps_us": self._steps}
+        if self.tries:
+            outcome["tries"] = self.tries
         trail, credential = self._recorder.store.trail, self._credential.record() if self._credential else None
         try:
             trail.append(transaction, finished(self.call_id, outcome, credential))

@@ -110,6 +110,7 @@ class Doors:
             parts.access_keys,
             parts.consents,
             parts.pipeline.resilience,
+            parts.budgets,
         )
         mutual = MutualProtocol if listen.client_certificates else None
         self._servers = [

@@ -14,9 +14,10 @@ from broker.documents.models import BrokerDocument
 from broker.documents.outline import Outline
 from broker.documents.source import Problem
 from broker.egress import Limits, Reach
+from broker.egress.database import DatabasePlace
 from broker.errors import DocumentsInvalid
 from broker.identity import BundleServer, Endpoint, Issuers, Registry, TrustBundle, TrustDomain
-from broker.policy import NO_POLICIES, AgentPolicies
+from broker.policy import NO_CAPS, NO_POLICIES, AgentPolicies, Allowance, Cap
 
 FindConnector = Callable[[str], Connector]
 
@@ -36,10 +37,13 @@ class Connection:
     svid_file: Path | None = None
     file: str = ""
     """The file of its document, by its name in the set."""
+    database: DatabasePlace | None = None
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of grants that it takes."""
+        """The kinds of grants that it takes; a file takes none."""
+        if self.document.dialect == "sqlite":
+            return ()
         named = self.document.grants.kinds
         return tuple(named if named is not None else (self.connector.grant, *self.connector.further_grants))
 
@@ -173,6 +177,8 @@ class Snapshot:
     registry: Registry
     policies: Mapping[str, AgentPolicies]
     policy_names: Mapping[str, tuple[str, ...]]
+    allowances: Mapping[str, Allowance]
+    """What the model calls of each registered agent are capped by, by workload."""
     connections: Mapping[str, Connection]
     catalog: Catalog
     visible: Mapping[str, tuple[CatalogTool, ...]]
@@ -189,6 +195,16 @@ class Snapshot:
     def policies_of(self, workload: str) -> AgentPolicies:
         """Return the policies of a workload; none permit nothing."""
         return self.policies.get(workload, NO_POLICIES)
+
+    def allowance_of(self, workload: str) -> Allowance:
+        """Return what the model calls of a workload are capped by."""
+        return self.allowances.get(workload, NO_CAPS)
+
+    @property
+    def budgets(self) -> tuple[Cap, ...]:
+        """Every cap on money that some agent is under, each once."""
+        every = {cap.key: cap for one in self.allowances.values() for cap in one.caps if cap.unit == "nano_usd"}
+        return tuple(every[key] for key in sorted(every))
 
 
 class Invalid(DocumentsInvalid):

@@ -5,7 +5,7 @@ from broker.pipeline.consents import Consent, Consents
 from broker.pipeline.recorder import Recorder
 from broker.pipeline.request import Answer, Emit, Origin, Request, Transport, silent
 from broker.pipeline.resilience import Resilience
-from broker.pipeline.service import service_of
+from broker.pipeline.service import service_of, session_of
 from broker.pipeline.usage import Usages
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "Usages",
     "harmless",
     "service_of",
+    "session_of",
     "silent",
 ]

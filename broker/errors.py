@@ -440,6 +440,18 @@ class ClientCannot(Upstream):
     code = "client_cannot"
 
 
+class CircuitOpen(Upstream):
+    """The service has failed several times in a row and is left alone for a moment; try again later."""
+
+    code = "circuit_open"
+
+
+class ConnectorBusy(Upstream):
+    """The limit that is set for calls of this service is reached; wait before trying again."""
+
+    code = "connector_busy"
+
+
 # --- What comes back -------------------------------------------------------------------------------------------------
 
 

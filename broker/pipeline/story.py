@@ -71,6 +71,8 @@ class Story:
         self._session: Session | None = None
         self._begun: Pending[None] | None = None
         self._end: Pending[None] | None = None
+        self.tries: list[dict[str, Any]] = []
+        """How often the service was asked in vain before it was asked again."""
         self._settlements: list[Change] = []
         self._outcome: dict[str, Any] = {"status": "cancelled", "code": None}
         self.asked_of_client: Counter[str] = Counter()
@@ -231,6 +233,8 @@ class Story:
         outcome = {**self._outcome, "steps_us": self._steps}
         if self.asked_of_client:
             outcome["asked_of_client"] = dict(self.asked_of_client)
+        if self.tries:
+            outcome["tries"] = self.tries
         trail, credential = self._recorder.store.trail, self._credential.record() if self._credential else None
         try:
             trail.append(transaction, finished(self.call_id, outcome, credential))

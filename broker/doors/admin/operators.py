@@ -28,7 +28,7 @@ from broker.errors import (
 from broker.evidence.heads import Heads
 from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
-from broker.pipeline import Consents, Recorder, Usages, harmless, service_of, session_of
+from broker.pipeline import Consents, Recorder, Resilience, Usages, harmless, service_of, session_of
 from broker.vault import AccessKeys, Credential, NoCredential, Rekeying, SigningKeys, Vault
 
 _LARGEST_BODY = 1 << 20
@@ -80,6 +80,7 @@ class Operators:
         approvals: Approvals,
         access_keys: AccessKeys,
         consents: Consents,
+        resilience: Resilience,
         budgets: Budgets,
     ) -> None:
         self.documents = documents
@@ -98,6 +99,7 @@ class Operators:
         self.approvals = approvals
         self.access_keys = access_keys
         self.consents = consents
+        self.resilience = resilience
         self.budgets = budgets
         self.fetched: dict[str, bytes] = {}
         self.pruning = asyncio.Lock()

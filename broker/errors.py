@@ -216,6 +216,12 @@ class InvalidArguments(Refusal):
     code = "invalid_arguments"
 
 
+class RequestStateInvalid(Refusal):
+    """The request state is not the one that this agent was given for this call; make the call anew, without it."""
+
+    code = "request_state_invalid"
+
+
 class CursorInvalid(Refusal):
     """The cursor is not one of this agent, tool and query, or has expired; begin again without it."""
 
@@ -238,6 +244,34 @@ class LimitReached(Refusal):
     """A limit of the agent's policies is reached; wait before trying again."""
 
     code = "limit_reached"
+
+
+class OverBudget(Refusal):
+    """The call may cost more than the agent may spend."""
+
+
+class BudgetExhausted(OverBudget):
+    """The budget does not cover this call before it begins anew; do not repeat the call until then, or ask for less."""
+
+    code = "budget_exhausted"
+
+
+class BudgetHeld(OverBudget):
+    """What is left of the budget is held for calls that run; try again when some of them have ended."""
+
+    code = "budget_held"
+
+
+class PriceUnknown(OverBudget):
+    """Nobody knows what this model costs, and a budget applies; an administrator can state its price in the route."""
+
+    code = "price_unknown"
+
+
+class TargetOverran(OverBudget):
+    """This model has cost more than its price and cap allow; it is not used until an operator has looked at that."""
+
+    code = "target_overran"
 
 
 class TooManyCalls(Refusal):
@@ -392,6 +426,30 @@ class UpstreamFailed(Upstream):
     """The service failed; try again later."""
 
     code = "upstream_failed"
+
+
+class DefinitionDrifted(Upstream):
+    """The server now describes this tool otherwise than was approved; an administrator must look at it."""
+
+    code = "definition_drifted"
+
+
+class ClientCannot(Upstream):
+    """The server asks the client for what it cannot do, or for what the connector's document does not let through."""
+
+    code = "client_cannot"
+
+
+class CircuitOpen(Upstream):
+    """The service has failed several times in a row and is left alone for a moment; try again later."""
+
+    code = "circuit_open"
+
+
+class ConnectorBusy(Upstream):
+    """The limit that is set for calls of this service is reached; wait before trying again."""
+
+    code = "connector_busy"
 
 
 # --- What comes back -------------------------------------------------------------------------------------------------

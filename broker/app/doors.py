@@ -109,6 +109,8 @@ class Doors:
             parts.approvals,
             parts.access_keys,
             parts.consents,
+            parts.pipeline.resilience,
+            parts.budgets,
         )
         mutual = MutualProtocol if listen.client_certificates else None
         self._servers = [

@@ -1,5 +1,6 @@
 """Connectors as configured: where each may reach, what it has pinned, and the tools that it offers."""
 
+import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from broker.documents.snapshot import Connection, FindConnector
 from broker.documents.trust import certificate_authority, check_url, networks, origin
 from broker.documents.words import closest, nearest
 from broker.egress import Reach
+from broker.egress.database import DatabasePlace, database_place
 
 
 def check_connections(findings: Findings, find: FindConnector) -> tuple[dict[str, Connection], Catalog]:
@@ -36,7 +38,7 @@ def check_connections(findings: Findings, find: FindConnector) -> tuple[dict[str
                     ("spec", "resources"),
                     f"{tool.resource} {tool.action} and {other.resource} {other.action} would both be {tool.name}",
                 )
-    return connections, Catalog(tools.values())
+    return connections, Catalog(tools.values(), (name for name, one in connections.items() if one.undescribed))
 
 
 def named_resources(findings: Findings) -> Iterator[str]:
@@ -63,13 +65,16 @@ def _connector(findings: Findings, document: Document, find: FindConnector) -> C
 def _connection(findings: Findings, document: Document, connector: Connector) -> Connection:
     spec: ConnectorDocument = document.spec
     findings.report(check_settings(document, connector.settings, spec.settings))
+    _check_place(findings, document, connector)
     private = networks(findings, document, ("spec", "reach", "private_ranges"), spec.reach.private_ranges)
-    reach = Reach(frozenset({origin(spec.url), *connector.hosts, *spec.reach.hosts}), private)
+    database = _database(findings, document)
+    own = "" if spec.url is None else origin(spec.url) if database is None else database.origin
+    reach = Reach(frozenset({own, *connector.hosts, *spec.reach.hosts} - {""}), private)
     authority = certificate_authority(
         findings, document, ("spec", "reach", "certificate_authority"), spec.reach.certificate_authority
     )
     for place, url in (
-        (("spec", "url"), spec.url),
+        (("spec", "url"), spec.url if spec.dialect is None else None),
         (("spec", "oauth", "token_endpoint"), spec.oauth.token_endpoint),
         (("spec", "oauth", "revocation_endpoint"), spec.oauth.revocation_endpoint),
         (("spec", "oauth", "identity_provider"), spec.oauth.identity_provider),
@@ -89,7 +94,44 @@ def _connection(findings: Findings, document: Document, connector: Connector) ->
         snapshot_file,
         _snapshot(findings, document, snapshot_file),
         None if spec.oauth.client_svid is None else _beside(findings, document, spec.oauth.client_svid),
+        document.source.file,
+        database,
     )
+
+
+def _database(findings: Findings, document: Document) -> DatabasePlace | None:
+    """Return the database that the URL names, a file beside the document; note a mistake if it cannot be used."""
+    spec: ConnectorDocument = document.spec
+    if spec.url is None:
+        return None
+    try:
+        place = database_place(spec.url, (findings.files.directory / document.source.file).parent)
+    except ValueError as error:
+        findings.wrong(document, ("spec", "url"), str(error))
+        return None
+    if place is not None and place.dialect == "postgres" and importlib.util.find_spec("psycopg") is None:
+        findings.wrong(
+            document,
+            ("spec", "url"),
+            "PostgreSQL needs a driver that is not installed: pip install 'agent-access-manager[postgres]'",
+        )
+    return place
+
+
+def _check_place(findings: Findings, document: Document, connector: Connector) -> None:
+    """Check that the document says where the service is, and what of it is used."""
+    spec: ConnectorDocument = document.spec
+    if spec.process is not None and not connector.processes:
+        findings.wrong(document, ("spec", "process"), f"a {spec.type} service is no program; name its 'url'")
+    elif spec.process is not None and spec.url is not None:
+        findings.wrong(document, ("spec", "url"), "a service is a program or has a URL; name one of them")
+    elif spec.process is None and spec.url is None:
+        findings.wrong(document, ("spec",), "'url' is missing")
+    if not spec.resources and not connector.discovers:
+        if "resources" in spec.model_fields_set:
+            findings.wrong(document, ("spec", "resources"), "should name at least 1 resource")
+        else:
+            findings.wrong(document, ("spec",), "'resources' is missing")
 
 
 def _beside(findings: Findings, document: Document, name: str) -> Path:

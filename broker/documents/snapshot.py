@@ -3,7 +3,7 @@
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -14,9 +14,10 @@ from broker.documents.models import BrokerDocument
 from broker.documents.outline import Outline
 from broker.documents.source import Problem
 from broker.egress import Limits, Reach
+from broker.egress.database import DatabasePlace
 from broker.errors import DocumentsInvalid
 from broker.identity import BundleServer, Endpoint, Issuers, Registry, TrustBundle, TrustDomain
-from broker.policy import NO_POLICIES, AgentPolicies
+from broker.policy import NO_CAPS, NO_POLICIES, AgentPolicies, Allowance, Cap
 
 FindConnector = Callable[[str], Connector]
 
@@ -34,10 +35,26 @@ class Connection:
     snapshot_file: Path | None
     snapshot: Any
     svid_file: Path | None = None
+    file: str = ""
+    """The file of its document, by its name in the set."""
+    database: DatabasePlace | None = None
+
+    @property
+    def url(self) -> str:
+        """The one URL under which it is called; of a program, its name, which nothing can call."""
+        program = self.document.process
+        return self.document.url or f"program:{'' if program is None else PurePosixPath(program.command[0]).name}"
+
+    @property
+    def undescribed(self) -> bool:
+        """Whether nobody knows yet which resources there are: its snapshot will say."""
+        return self.snapshot is None and self.connector.discovers
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of grants that it takes."""
+        """The kinds of grants that it takes; a file takes none."""
+        if self.document.dialect == "sqlite":
+            return ()
         named = self.document.grants.kinds
         return tuple(named if named is not None else (self.connector.grant, *self.connector.further_grants))
 
@@ -171,6 +188,8 @@ class Snapshot:
     registry: Registry
     policies: Mapping[str, AgentPolicies]
     policy_names: Mapping[str, tuple[str, ...]]
+    allowances: Mapping[str, Allowance]
+    """What the model calls of each registered agent are capped by, by workload."""
     connections: Mapping[str, Connection]
     catalog: Catalog
     visible: Mapping[str, tuple[CatalogTool, ...]]
@@ -187,6 +206,16 @@ class Snapshot:
     def policies_of(self, workload: str) -> AgentPolicies:
         """Return the policies of a workload; none permit nothing."""
         return self.policies.get(workload, NO_POLICIES)
+
+    def allowance_of(self, workload: str) -> Allowance:
+        """Return what the model calls of a workload are capped by."""
+        return self.allowances.get(workload, NO_CAPS)
+
+    @property
+    def budgets(self) -> tuple[Cap, ...]:
+        """Every cap on money that some agent is under, each once."""
+        every = {cap.key: cap for one in self.allowances.values() for cap in one.caps if cap.unit == "nano_usd"}
+        return tuple(every[key] for key in sorted(every))
 
 
 class Invalid(DocumentsInvalid):

@@ -1,7 +1,8 @@
 """Trust bundles from the Workload API (§5.2.2 and §6.2.2), streamed, so that a rotation is known at once.
 
 Each message is complete: a trust domain that is missing from it has been withdrawn. While a stream is down, the last
-bundle is trusted for `stale_after` seconds and then no longer.
+bundle is trusted for `stale_after` seconds and then no longer; where the endpoint denies that it knows this process,
+for a few seconds, until it says so again.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from broker.identity.workload_messages import SECURITY, Method, grpc, method
 logger = logging.getLogger(__name__)
 
 _FIRST_RETRY, _LONGEST_RETRY = 0.2, 30.0  # seconds
+_DOUBT = 10.0  # seconds; SPIRE denies what it knows while it issues anew what a tainted authority had signed
 _LARGEST_MESSAGE = 4 << 20
 _OPTIONS = (
     ("grpc.enable_http_proxy", 0),
@@ -63,34 +65,41 @@ class _Held:
         self._store = store
         self._bundle = TrustBundle(source.trust_domain, MappingProxyType({}))
         self._known: set[str] = set()
-        self._down: dict[str, float] = {}
+        self._until: dict[str, float] = {}
 
     def says(self, kind: str, change: Callable[[TrustBundle], TrustBundle]) -> None:
         """Take what a stream says of the domain now."""
         self._bundle = change(self._bundle)
         self._known.add(kind)
-        self._down.pop(kind, None)
+        self._until.pop(kind, None)
         self._put()
 
     def is_withdrawn(self, kind: str, change: Callable[[TrustBundle], TrustBundle]) -> None:
         """Note that a stream no longer says anything of the domain: at once, nothing of that kind is trusted."""
         self._bundle = change(self._bundle)
         self._known.discard(kind)
-        self._down.pop(kind, None)
+        self._until.pop(kind, None)
         self._put()
 
     def is_down(self, kind: str) -> None:
         """Note that a stream has ended: from the first moment on, the bundle grows old."""
+        self._lasts(kind, self.source.stale_after)
+
+    def is_doubtful(self, kind: str) -> None:
+        """Note that a stream was denied: what it said lasts until it is denied again, and a few seconds at most."""
+        self._lasts(kind, min(_DOUBT, self.source.stale_after))
+
+    def _lasts(self, kind: str, seconds: float) -> None:
         if kind in self._known:
-            self._down.setdefault(kind, time.time())
+            until = time.time() + seconds
+            self._until[kind] = min(until, self._until.get(kind, until))
             self._put()
 
     def _put(self) -> None:
         if not self._known:
             self._store.forget(self.source.trust_domain)
             return
-        since = min(self._down.values(), default=None)
-        self._store.put(self._bundle, stale_after=None if since is None else since + self.source.stale_after)
+        self._store.put(self._bundle, stale_after=min(self._until.values(), default=None))
 
 
 Parse = Callable[[TrustBundle, bytes | None], TrustBundle]
@@ -105,6 +114,7 @@ class _Stream:
         self._held = held
         self._parse = parse
         self._retry = _FIRST_RETRY
+        self._denied = False
 
     async def follow(self, channel: Any) -> None:
         """Listen for ever; end only where the standard says not to ask again."""
@@ -124,8 +134,12 @@ class _Stream:
             except Exception:  # noqa: BLE001 - what is no message at all; a stream that died would leave old keys in force
                 code = codes.INTERNAL
             extra = {"trust_domain": self._held.source.trust_domain, "stream": self._kind, "code": code.name}
-            if code in {codes.PERMISSION_DENIED, codes.UNIMPLEMENTED}:  # this process is to know nothing of it
+            denied = code in {codes.PERMISSION_DENIED, codes.UNIMPLEMENTED}  # this process is to know nothing of it
+            if denied and self._denied:
                 self._held.is_withdrawn(self._kind, lambda bundle: self._parse(bundle, None))
+            elif denied:
+                self._denied = True
+                self._held.is_doubtful(self._kind)
             else:
                 self._held.is_down(self._kind)
             if code is codes.INVALID_ARGUMENT:  # SPIFFE_Workload_Endpoint §6: not to be tried again
@@ -136,6 +150,7 @@ class _Stream:
             self._retry = min(self._retry * 2, _LONGEST_RETRY)
 
     def _take(self, message: Any) -> None:
+        self._denied = False
         name = f"spiffe://{self._held.source.trust_domain}"
         found = [entry.value for entry in message.bundles if entry.key == name]
         if not found:

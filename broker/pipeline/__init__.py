@@ -4,7 +4,8 @@ from broker.pipeline.call import Pipeline, harmless
 from broker.pipeline.consents import Consent, Consents
 from broker.pipeline.recorder import Recorder
 from broker.pipeline.request import Answer, Emit, Origin, Request, Transport, silent
-from broker.pipeline.service import service_of
+from broker.pipeline.resilience import Resilience
+from broker.pipeline.service import service_of, session_of
 from broker.pipeline.usage import Usages
 
 __all__ = [
@@ -16,9 +17,11 @@ __all__ = [
     "Pipeline",
     "Recorder",
     "Request",
+    "Resilience",
     "Transport",
     "Usages",
     "harmless",
     "service_of",
+    "session_of",
     "silent",
 ]

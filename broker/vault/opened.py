@@ -31,6 +31,11 @@ class Opened:
         self.matcher = SecretMatcher()
         self._used: Issued | None = None
 
+    @property
+    def grant(self) -> str:
+        """The grant's id."""
+        return self._row.id
+
     async def header(self) -> HeaderSecret:
         """Return the header's value that is current now."""
         return self._use(await self._vault.issued(self._row.id, self._service, None, self._scopes))
@@ -62,3 +67,32 @@ class Opened:
 
     def __exit__(self, *_: object) -> None:
         self.matcher = SecretMatcher()  # the secrets' encodings go with the attempt
+
+
+class NoCredential:
+    """Stands where a service asks for no credential: nothing is opened, used or recorded."""
+
+    grant = ""
+
+    def __init__(self) -> None:
+        self.matcher = SecretMatcher()
+
+    async def header(self) -> None:
+        """Return none."""
+
+    async def renew(self, spent: Secret) -> None:
+        """Do nothing: there is none to renew."""
+
+    def record(self) -> Record | None:
+        """Return that none was used."""
+        return None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+Credential = Opened | NoCredential
+"""What an attempt is made with."""

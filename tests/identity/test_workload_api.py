@@ -318,7 +318,7 @@ async def test_jb_5_a_key_of_another_use_is_ignored_in_the_workload_apis_sets_to
 async def test_wa_4_a_process_that_is_denied_trusts_nothing_any_more(
     server: WorkloadApiServer, trusting: Trusting
 ) -> None:
-    """Workload API §5.2.2: PermissionDenied withdraws at once what was said before, and the broker asks again later."""
+    """Workload API §5.2.2: PermissionDenied, said again, withdraws what was said before, and the broker asks on."""
     trusting.follow(server)
     await trusting.until(takes=signed("1"))
     await trusting.until(takes=FIRST.issue())
@@ -330,6 +330,41 @@ async def test_wa_4_a_process_that_is_denied_trusts_nothing_any_more(
 
     server.agent.always = None
     await trusting.until(takes=signed("1"))
+
+
+async def test_one_denial_while_an_authority_is_tainted_drops_nothing(
+    server: WorkloadApiServer, trusting: Trusting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Issue 4, SPIFFE: SPIRE denies what it knows until it has issued anew what a tainted authority signed."""
+    trusting.follow(server)
+    await trusting.until(takes=signed("1"))
+    await trusting.until(takes=FIRST.issue())
+    lost: list[str] = []
+    monkeypatch.setattr("broker.identity.workload_api._Held.is_withdrawn", lambda _, kind, __: lost.append(kind))
+
+    server.agent.failing += ["PERMISSION_DENIED"] * 2  # one for each stream
+    server.agent.end_streams()
+    server.agent.push({DOMAIN: jwks("2")}, {DOMAIN: der(SECOND)})
+    await trusting.until(takes=SECOND.issue())
+    await trusting.until(takes=signed("2"))
+
+    assert not server.agent.failing
+    assert lost == []
+
+
+async def test_a_denial_that_nothing_follows_is_believed_within_seconds(
+    server: WorkloadApiServer, trusting: Trusting
+) -> None:
+    """Decision 33: an endpoint that denies and then hangs does not keep its old keys in force for a day."""
+    trusting.follow(server)
+    await trusting.until(takes=signed("1"))
+    await trusting.until(takes=FIRST.issue())
+
+    server.agent.failing += ["PERMISSION_DENIED"] * 2 + ["UNAVAILABLE"] * 1000
+    server.agent.end_streams()
+    await until(lambda: not _trusted(trusting.store, time.time() + 11))
+
+    assert _trusted(trusting.store, time.time() + 5)
 
 
 async def test_a_bundle_whose_stream_is_down_grows_old_and_is_no_longer_trusted(

@@ -27,6 +27,8 @@ def tools(document: ConnectorDocument, snapshot: Any) -> list[Tool]:
     if document.snapshot is None:
         raise ValueError("'snapshot' is missing: name a JSON file here, and 'aam connector snapshot NAME' writes it")
     settings = settings_of(document.settings)
+    if not document.resources and settings.others == "left-out":
+        raise ValueError("nothing is mapped: name 'resources', or set 'settings.others' to by-tag or by-path")
     _check_grants(document)
     if snapshot is None:
         return [_not_built(resource, action) for resource in document.resources for action in _USUAL]
@@ -150,8 +152,15 @@ def _output(operation: Operation, definitions: shapes.Definitions, envelope: tup
         several = shapes.members(operation.result, definitions).get(operation.records) or [_VALUE]
         said |= {**dict.fromkeys(_beside(operation, definitions), _VALUE), operation.records: shapes.joined(several)}
         return {"type": "object", "properties": said, "$defs": definitions}
-    both = {"type": "object", "properties": said}
-    return {"type": "object", "anyOf": [both, operation.result], "$defs": definitions}
+    for name, several in shapes.members(operation.result, definitions).items():
+        said[name] = shapes.joined(several)
+    others = [one["additionalProperties"] for one in shapes.plain(operation.result, definitions) if _has_others(one)]
+    found = {"type": "object", "properties": said, "$defs": definitions}
+    return {**found, "additionalProperties": shapes.joined(others)} if others else found
+
+
+def _has_others(shape: shapes.Shape) -> bool:
+    return isinstance(shape.get("additionalProperties"), Mapping)
 
 
 def _record(operation: Operation, definitions: shapes.Definitions) -> shapes.Shape:

@@ -64,7 +64,7 @@ def report() -> Iterator[Callable[[str], None]]:
 
 def pinned(content: bytes, others: Any) -> dict[str, Any]:
     """Pin every operation of a description."""
-    return pin(read_description(content), {"nothing": "tag:_nothing_"}, Settings(others=others))
+    return pin(read_description(content), {}, Settings(others=others))
 
 
 def listed(snapshot: Any, others: str) -> Catalog:
@@ -73,7 +73,6 @@ def listed(snapshot: Any, others: str) -> Catalog:
         {
             "type": "openapi",
             "url": "https://service.example",
-            "resources": {"nothing": "tag:_nothing_"},
             "snapshot": "s.json",
             "settings": {"others": others},
         }
@@ -139,7 +138,7 @@ def test_all_of_github_is_listed_through_the_broker(
     written.put(
         "github.yaml",
         f"{HEAD}kind: Connector\nmetadata: {{name: github}}\nspec:\n  type: openapi\n  url: https://api.github.com\n"
-        "  resources: {nothing: 'tag:_nothing_'}\n  snapshot: github.snapshot.json\n  settings: {others: by-tag}\n",
+        "  snapshot: github.snapshot.json\n  settings: {others: by-tag}\n",
     )
     written.put(
         "github-policy.yaml",

@@ -7,6 +7,7 @@ from typing import Any
 
 from connectors.openapi.description import Described, Description, listed, mapping
 from connectors.openapi.schemas import Schemas
+from connectors.openapi.security import credentials_of
 from connectors.openapi.settings import may_be_set
 
 _JSON = re.compile(r"application/(json|[\w.+-]+\+json)(;.*)?|\*/\*", re.IGNORECASE)
@@ -33,8 +34,9 @@ class Reader:
     """Reads the operations of one description."""
 
     def __init__(self, description: Description, schemas: Schemas, fixed: Collection[str] = ()) -> None:
-        self._fixed = _IGNORED | {name.lower() for name in fixed}
-        """Headers that are no arguments: those that the specification ignores, and those that the document sets."""
+        headers = _IGNORED | {name.lower() for name in fixed}
+        self._fixed = credentials_of(description) | {("header", name) for name in headers}
+        """What is no argument: credentials, headers that the specification ignores, those that the document sets."""
         self._description = description
         self._schemas = schemas
 
@@ -47,7 +49,7 @@ class Reader:
         taken: set[str] = {"body", "limit", "cursor", "distinct"}
         for node in self._stated(described):
             place, name = node.get("in"), node.get("name")
-            if place == "header" and str(name).lower() in self._fixed:
+            if (str(place), str(name).lower()) in self._fixed:
                 continue
             if place in {"body", "formData"}:
                 of_body.append(node)

@@ -40,7 +40,8 @@ async def pinned_of(document: ConnectorDocument, content: bytes) -> Any:
 
 
 def _pinned(document: ConnectorDocument, content: bytes) -> Any:
-    return pin(read_description(content), document.resources, settings_of(document.settings))
+    description, settings = read_description(content), settings_of(document.settings)
+    return pin(description, document.resources, settings, document.grants.api_key.header)
 
 
 def _description(document: ConnectorDocument) -> str | None:

@@ -47,7 +47,7 @@ def _pinned(document: ConnectorDocument, settings: Settings, snapshot: Any) -> S
     if not isinstance(snapshot, Mapping):
         raise ValueError("the snapshot is neither one of an OpenAPI description nor the description itself")
     if "openapi" in snapshot or "swagger" in snapshot:
-        snapshot = pin(Description(snapshot), document.resources, settings)
+        snapshot = pin(Description(snapshot), document.resources, settings, document.grants.api_key.header)
     return read_snapshot(snapshot)
 
 
@@ -174,8 +174,11 @@ def _record(operation: Operation, definitions: shapes.Definitions) -> shapes.Sha
 
 def _told(output: Mapping[str, Any], definitions: shapes.Definitions) -> dict[str, Any]:
     """Return what clients are told of the result: its members' names. Types are the service's promise, not ours."""
-    names = list(shapes.members(output, definitions))[:_MOST_TOLD]
-    return {"type": "object", "properties": {name: {} for name in names}}
+    told: dict[str, Any] = {name: {} for name in list(shapes.members(output, definitions))[:_MOST_TOLD]}
+    if "more" in told and (record := shapes.items(output["properties"]["records"], definitions)) is not None:
+        names = list(shapes.members(record, definitions))[:_MOST_TOLD]
+        told["records"] = {"type": "array", "items": {"type": "object", "properties": {name: {} for name in names}}}
+    return {"type": "object", "properties": told}
 
 
 def _not_built(resource: str, action: str) -> Tool:

@@ -240,6 +240,34 @@ class LimitReached(Refusal):
     code = "limit_reached"
 
 
+class OverBudget(Refusal):
+    """The call may cost more than the agent may spend."""
+
+
+class BudgetExhausted(OverBudget):
+    """The budget does not cover this call before it begins anew; do not repeat the call until then, or ask for less."""
+
+    code = "budget_exhausted"
+
+
+class BudgetHeld(OverBudget):
+    """What is left of the budget is held for calls that run; try again when some of them have ended."""
+
+    code = "budget_held"
+
+
+class PriceUnknown(OverBudget):
+    """Nobody knows what this model costs, and a budget applies; an administrator can state its price in the route."""
+
+    code = "price_unknown"
+
+
+class TargetOverran(OverBudget):
+    """This model has cost more than its price and cap allow; it is not used until an operator has looked at that."""
+
+    code = "target_overran"
+
+
 class TooManyCalls(Refusal):
     """Too many calls are running at once; wait for one to end, then try again."""
 

@@ -42,6 +42,7 @@ ONLY_IN = {
     "ruamel": {"documents", "cli"},
     "jsonschema_rs": {"catalog"},
     "cel": {"policy"},
+    "genai_prices": {"budget"},
 }
 
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from broker.app.federation import Federation
 from broker.app.options import Options
-from broker.budget import CallLimits, CallSlots
+from broker.budget import CallLimits, CallSlots, Ledger
 from broker.control import Approvals, KillSwitch, Webhooks
 from broker.documents import Documents, Snapshot
 from broker.doors.entrance import Entrance, RefusedAuthentications
@@ -67,6 +67,7 @@ class Parts:
         self.webhooks = Webhooks(documents, store, self.egress, signing)
         self.approvals = Approvals(store, recorder.digest, vault, self.webhooks.announce, recorder.owe)
         limits = CallLimits(store)
+        self.ledger = Ledger(store)
         self.pipeline = Pipeline(
             documents, self.switch, self.approvals, recorder, self.slots, limits, vault, self.egress, self.consents
         )
@@ -124,6 +125,7 @@ class Parts:
         await parts.approvals.start()
         await parts.approvals.look(snapshot, parts.switch.bars)
         parts.unfinished = await recorder.recover()
+        await parts.ledger.recover()
         parts.trust_snapshot(snapshot)
         return parts
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from broker.connector.installed import find_connector
 from broker.documents.agents import Operators, check_operators, check_registry
 from broker.documents.announcing import check_announcing
+from broker.documents.budgets import check_budgets
 from broker.documents.certificates import check_certificates
 from broker.documents.connections import check_connections
 from broker.documents.files import SetFiles, set_digest
@@ -56,6 +57,7 @@ def load(
     # 3. What there is to call, and who may.
     connections, catalog = check_connections(findings, find)
     policies, names = check_policies(findings, registry, catalog)
+    allowances = check_budgets(findings, registry)
 
     # 4. All of it, or nothing.
     digests = findings.files.digests
@@ -80,6 +82,7 @@ def load(
         registry=registry,
         policies=policies,
         policy_names=names,
+        allowances=allowances,
         connections=connections,
         catalog=catalog,
         visible={

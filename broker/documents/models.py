@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from broker.connector import ConnectorDocument, FileName
 from broker.identity import AgentDocument, IssuerDocument, TrustDomainDocument
-from broker.policy import AgentPolicyDocument
+from broker.policy import AgentPolicyDocument, BudgetDocument
 
 API_VERSION = "access.envisionai.dev/v1"
 Role = Literal["admin", "approver", "auditor"]
@@ -333,8 +333,15 @@ class Connector(_Document):
     spec: ConnectorDocument
 
 
+class Budget(_Document):
+    """What all agents of a team, of an owner, or of everybody may spend on models together."""
+
+    kind: Literal["Budget"]
+    spec: BudgetDocument
+
+
 KINDS: dict[str, type[_Document]] = {
-    kind.__name__: kind for kind in (Broker, AgentPolicy, Agent, TrustDomain, Issuer, Connector)
+    kind.__name__: kind for kind in (Broker, AgentPolicy, Agent, TrustDomain, Issuer, Connector, Budget)
 }
 
 

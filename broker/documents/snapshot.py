@@ -16,7 +16,7 @@ from broker.documents.source import Problem
 from broker.egress import Limits, Reach
 from broker.errors import DocumentsInvalid
 from broker.identity import BundleServer, Endpoint, Issuers, Registry, TrustBundle, TrustDomain
-from broker.policy import NO_POLICIES, AgentPolicies
+from broker.policy import NO_CAPS, NO_POLICIES, AgentPolicies, Allowance
 
 FindConnector = Callable[[str], Connector]
 
@@ -171,6 +171,8 @@ class Snapshot:
     registry: Registry
     policies: Mapping[str, AgentPolicies]
     policy_names: Mapping[str, tuple[str, ...]]
+    allowances: Mapping[str, Allowance]
+    """What the model calls of each registered agent are capped by, by workload."""
     connections: Mapping[str, Connection]
     catalog: Catalog
     visible: Mapping[str, tuple[CatalogTool, ...]]
@@ -187,6 +189,10 @@ class Snapshot:
     def policies_of(self, workload: str) -> AgentPolicies:
         """Return the policies of a workload; none permit nothing."""
         return self.policies.get(workload, NO_POLICIES)
+
+    def allowance_of(self, workload: str) -> Allowance:
+        """Return what the model calls of a workload are capped by."""
+        return self.allowances.get(workload, NO_CAPS)
 
 
 class Invalid(DocumentsInvalid):

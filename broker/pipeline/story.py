@@ -70,6 +70,7 @@ class Story:
         self._session: Session | None = None
         self._begun: Pending[None] | None = None
         self._end: Pending[None] | None = None
+        self._settlements: list[Change] = []
         self._outcome: dict[str, Any] = {"status": "cancelled", "code": None}
 
     # What the pipeline tells, step by step
@@ -121,6 +122,10 @@ class Story:
         self._begun = self._recorder.store.commits.submit(begin)
         await self._recorder.store.commits.durable(self._begun)
         self._mark("recorded")
+
+    def settles(self, settlement: Change) -> None:
+        """Have a change made in the commit of the end, whatever the end is; made again, it must change nothing."""
+        self._settlements.append(settlement)
 
     def with_credential(self, credential: Opened, session: Session) -> None:
         """Note which credential is used, and the session that knows whether anything was sent."""
@@ -217,6 +222,8 @@ class Story:
     def _append_end(self, transaction: Transaction) -> None:
         if self._begun is None or not self._begun.applied:
             self._append_beginning(transaction)
+        for settlement in self._settlements:
+            settlement(transaction)
         self._mark("finished")
         outcome = {**self._outcome, "steps_us": self._steps}
         trail, credential = self._recorder.store.trail, self._credential.record() if self._credential else None

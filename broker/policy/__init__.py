@@ -16,10 +16,22 @@ from broker.policy.replaying import UNKNOWN, UNKNOWN_EMAIL, replayed
 from broker.policy.request import AccessRequest, Context
 from broker.policy.rule import ApprovalPart, LimitsPart, ToolRule, covers
 from broker.policy.shadows import shadows
+from broker.policy.spending import (
+    NO_CAPS,
+    Allowance,
+    BudgetDocument,
+    BudgetPart,
+    Cap,
+    ModelLimitsPart,
+    count_caps,
+    money_caps,
+    tightest,
+)
 from broker.policy.united import NO_POLICIES, AgentPolicies, WrittenTest
 
 __all__ = [
     "NOTHING_OFFERED",
+    "NO_CAPS",
     "NO_OBLIGATIONS",
     "NO_POLICIES",
     "UNKNOWN",
@@ -28,8 +40,12 @@ __all__ = [
     "AccessRequest",
     "AgentPolicies",
     "AgentPolicyDocument",
+    "Allowance",
     "Approval",
     "ApprovalPart",
+    "BudgetDocument",
+    "BudgetPart",
+    "Cap",
     "CompiledRule",
     "Condition",
     "Considered",
@@ -40,6 +56,7 @@ __all__ = [
     "Filter",
     "Limit",
     "LimitsPart",
+    "ModelLimitsPart",
     "Narrowing",
     "Obligations",
     "Offered",
@@ -49,9 +66,12 @@ __all__ = [
     "WrittenPolicy",
     "WrittenTest",
     "compile_condition",
+    "count_caps",
     "covers",
     "explain",
+    "money_caps",
     "parse_filter",
     "replayed",
     "shadows",
+    "tightest",
 ]

@@ -11,6 +11,7 @@ from broker.identity import SpiffeId
 from broker.identity.workload import Assurance, Method
 from broker.policy.case import PolicyTest
 from broker.policy.rule import Action, Moment, ToolRule
+from broker.policy.spending import BudgetPart, ModelLimitsPart
 
 _ALWAYS_RECORDED = ("identity", "policy", "action", "outcome")
 _SEALED = ("arguments", "result")  # recorded encrypted, and only where a policy asks
@@ -54,21 +55,14 @@ class IdentityPart(_Part):
         return str(SpiffeId.parse(text))
 
 
-class ModelBudget(_Part):
-    """What the agent may spend on models."""
-
-    daily_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
-        default=None, description="US dollars a day; the day is UTC's."
-    )
-
-
 class ModelsPart(_Part):
     """Which models the agent may use."""
 
     allow: list[Annotated[str, Field(min_length=1)]] = Field(
         default_factory=list, description="Names of models, as their routes are called; none unless named."
     )
-    budget: ModelBudget | None = None
+    budget: BudgetPart | None = None
+    limits: ModelLimitsPart | None = None
 
 
 class CredentialsPart(_Part):

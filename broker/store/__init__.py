@@ -17,6 +17,7 @@ from broker.errors import AuditUnavailable, StoreInUse, StoreUnusable
 from broker.store.access_keys import AccessKeyRow, AccessKeyTable
 from broker.store.approvals import ApprovalRow, ApprovalStatus, ApprovalTable
 from broker.store.assertions import AssertionTable
+from broker.store.budgets import BudgetTable, HoldRow, RaiseRow, SettledPart, WindowKey
 from broker.store.grants import GrantRow, GrantStatus, GrantTable
 from broker.store.history import HistoryTable, SetRow
 from broker.store.holds import Hold, HoldTable
@@ -40,14 +41,18 @@ __all__ = [
     "GrantRow",
     "GrantStatus",
     "Hold",
+    "HoldRow",
     "Pending",
+    "RaiseRow",
     "Scope",
     "SearchIndex",
     "SetRow",
+    "SettledPart",
     "SigningKeyRow",
     "Store",
     "Suspension",
     "Transaction",
+    "WindowKey",
 ]
 
 Connection = sqlite3.Connection
@@ -80,6 +85,7 @@ class Store:
         self.history = HistoryTable()
         self.suspensions = SuspensionTable()
         self.approvals = ApprovalTable()
+        self.budgets = BudgetTable()
         self.commits = CommitQueue(
             self._connected, lambda connection: {self.trail.HEAD: self.trail.restore(connection)}, self._check_file
         )

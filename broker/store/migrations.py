@@ -168,3 +168,38 @@ def access_keys(database: Any) -> None:
 def used_assertions(database: Any) -> None:
     """Make room for the assertions that were used, until they expire."""
     database["used_assertions"].create({"issuer": str, "id": str, "expires": float}, pk=("issuer", "id"))
+
+
+@MIGRATIONS()
+def budgets(database: Any) -> None:
+    """Make room for what models have cost: windows, holds, raises, and alerts that are to be announced."""
+    database["budget_windows"].create(
+        {"key": str, "start": int, "ends": int, "spent": int, "held": int, "alerted": int},
+        pk=("key", "start"),
+        not_null={"ends", "spent", "held", "alerted"},
+    )
+    text = "id, call_id, state, workload, agent, team, owner, route, provider, model, windows"
+    counts = "attempt, amount, tokens, admitted"
+    later = "cost, settled, input_tokens, output_tokens, cache_read, cache_write, reasoning, overrun, acknowledged"
+    database["budget_holds"].create(
+        {
+            **dict.fromkeys(text.split(", "), str),
+            **dict.fromkeys(f"{counts}, {later}".split(", "), int),
+            "source": str,
+        },
+        pk="id",
+        not_null={*text.split(", "), *counts.split(", ")},
+    )
+    database["budget_holds"].create_index(["admitted"], index_name="holds_by_time")
+    live = "CREATE INDEX holds_live ON budget_holds (state) WHERE state IN ('reserved', 'dispatched')"
+    database.execute(live)
+    overrun = "CREATE INDEX holds_overrun ON budget_holds (provider, model) WHERE overrun > 0 AND acknowledged IS NULL"
+    database.execute(overrun)
+    database["budget_raises"].create(
+        {
+            **dict.fromkeys(("id", "whose", "name", "period", "reason", "actor"), str),
+            **dict.fromkeys(("amount", "until", "created"), int),
+        },
+        pk="id",
+    )
+    database["budget_news"].create({"id": str, "webhook": str, "said": str}, pk="id")

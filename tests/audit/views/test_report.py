@@ -166,6 +166,7 @@ def test_documents_that_changed_while_the_broker_was_stopped_are_a_change() -> N
         ("agent_suspended", "Agents suspended and resumed"),
         ("agents_resumed", "Agents suspended and resumed"),
         ("approval_granted", "Calls that people were asked to approve"),
+        ("budget_raised", "Budgets: alerts, raises and overruns"),
         ("grant_revoked", "Credentials granted and revoked"),
         ("snapshot_approved", "Changes to policies and configuration"),
         ("trail_exported", "Access to the trail: exports"),

@@ -39,7 +39,7 @@ _TO_THE_TRAIL = {
     "rolled_back": (OTHER, "Roll back"),
 }
 _NOT_DONE = frozenset({"refused", "failed"})
-_WRONG = frozenset({"checkpoint_not_shipped", "shipped_head_missing", "trail_rolled_back"})
+_WRONG = frozenset({"checkpoint_not_shipped", "shipped_head_missing", "trail_rolled_back", "budget_overrun"})
 _ENTITIES = frozenset(
     {
         "documents",
@@ -53,6 +53,7 @@ _ENTITIES = frozenset(
         "agent",
         "agents",
         "approval",
+        "budget",
         "signing_key",
         "vault_key",
         "key",
@@ -66,6 +67,9 @@ _TO_ENTITIES = {
     **dict.fromkeys(
         ("loaded", "refused", "changed", "refreshed", "rotated", "rollback", "rolled_back", "failed", "denied"), _UPDATE
     ),
+    **dict.fromkeys(("raised", "acknowledged", "recovered"), _UPDATE),
+    "alerted": (OTHER, "Alert"),
+    "overrun": (OTHER, "Overrun"),
     **dict.fromkeys(("revoked", "removed", "deleted", "released", "lifted"), _DELETE),
     **dict.fromkeys(("approved", "granted"), (10, "Activate")),
     **dict.fromkeys(("ended", "retired", "expired", "withdrawn"), (11, "Deactivate")),

@@ -21,6 +21,7 @@ _SECTIONS = (
     ("agent_", "agents"),
     ("agents_", "agents"),
     ("approval_", "approvals"),
+    ("budget_", "budgets"),
     ("grant_", "grants"),
     ("consent_", "grants"),
     ("access_key_", "grants"),

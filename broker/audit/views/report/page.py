@@ -17,6 +17,7 @@ _LISTS = (
     ),
     ("Agents suspended and resumed", "agents", "No agent was suspended or resumed.", None),
     ("Calls that people were asked to approve", "approvals", "Nobody was asked to approve a call.", None),
+    ("Budgets: alerts, raises and overruns", "budgets", "No budget was raised, overrun or nearly spent.", None),
     ("Credentials granted and revoked", "grants", "No grant was added, revoked or ended.", None),
 )
 _LATER_LISTS = (

@@ -1,0 +1,274 @@
+"""Budgets: what each window has spent and held, every hold, raises, and alerts that are still to be announced.
+
+A window is a row, made when it is first needed: what was spent in it before it was a row counts. Amounts are integers.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from broker.store.conditions import Queries
+from broker.store.transaction import Transaction
+
+HoldState = Literal["reserved", "dispatched", "settled", "released"]
+_LIVE = "state IN ('reserved', 'dispatched')"
+_HOLD = (
+    "id, call_id, attempt, state, workload, agent, team, owner, route, provider, model, amount, tokens, admitted, "
+    "windows"
+)
+_PARTS = "cost, source, settled, input_tokens, output_tokens, cache_read, cache_write, reasoning, overrun"
+_RAISE = "id, whose, name, period, amount, until, reason, actor, created"
+_COUNTS = "SELECT spent, held FROM budget_windows WHERE key = ? AND start = ?"
+_KEPT_MINUTES = 3600  # seconds, of windows that are minutes
+_SHORTEST_KEPT = 3600  # windows of this length and more are kept: they are history
+
+# What counts in a window that is made late, by unit: what is settled, and all of what may yet be billed
+_COUNTED = {
+    "nano_usd": f"iif({_LIVE}, amount, coalesce(cost, 0))",
+    "tokens": f"iif({_LIVE}, tokens, coalesce(input_tokens + output_tokens, 0))",
+    "requests": "1",
+}
+_WHOSE = {"agent": "workload = ?", "team": "team = ?", "owner": "owner = ?", "organisation": "? = ''"}
+
+
+@dataclass(frozen=True, slots=True)
+class WindowKey:
+    """One window of one cap: what is counted there, of whom, from `start` to `end`."""
+
+    key: str
+    unit: str
+    whose: str
+    name: str
+    period: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRow:
+    """A hold, as it is made. `windows` are (key, start, amount held there)."""
+
+    id: str
+    call_id: str
+    attempt: int
+    state: HoldState
+    workload: str
+    agent: str
+    team: str
+    owner: str
+    route: str
+    provider: str
+    model: str
+    amount: int
+    tokens: int
+    admitted: int
+    windows: Sequence[tuple[str, int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class SettledPart:
+    """What became of a hold: None for what is not known."""
+
+    cost: int | None
+    source: str
+    settled: int
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read: int | None = None
+    cache_write: int | None = None
+    reasoning: int | None = None
+    overrun: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RaiseRow:
+    """So much more in each window of a period, until a moment, because somebody approved it."""
+
+    id: str
+    whose: str
+    name: str
+    period: str
+    amount: int
+    until: int
+    reason: str
+    actor: Mapping[str, Any]
+    created: int
+
+
+class BudgetTable:
+    """Reads and writes windows, holds and raises."""
+
+    # Windows
+
+    def opened(self, transaction: Transaction, one: WindowKey) -> tuple[int, int]:
+        """Return what a window has spent and held; make its row if there is none."""
+        found = transaction.execute(_COUNTS, (one.key, one.start)).fetchone()
+        if found is not None:
+            return int(found[0]), int(found[1])
+        spent = self._spent_before(transaction, one)
+        made = "INSERT INTO budget_windows (key, start, ends, spent, held, alerted) VALUES (?, ?, ?, ?, 0, 0)"
+        transaction.execute(made, (one.key, one.start, one.end, spent))
+        if one.end - one.start < _SHORTEST_KEPT:
+            late = "DELETE FROM budget_windows WHERE key = ? AND ends < ?"
+            transaction.execute(late, (one.key, one.start - _KEPT_MINUTES))
+        return spent, 0
+
+    def take(self, transaction: Transaction, one: WindowKey, amount: int, limit: int) -> bool:
+        """Hold so much in a window that has it free; False, and nothing is held, if it has not."""
+        statement = "UPDATE budget_windows SET held = held + ? WHERE key = ? AND start = ? AND spent + held + ? <= ?"
+        return transaction.execute(statement, (amount, one.key, one.start, amount, limit)).rowcount == 1
+
+    def give(self, transaction: Transaction, key: str, start: int, held: int, spent: int) -> int | None:
+        """Put what was spent in the place of what was held; return what the window has spent, None if it is gone."""
+        statement = (
+            "UPDATE budget_windows SET held = held - ?, spent = spent + ? WHERE key = ? AND start = ? RETURNING spent"
+        )
+        row = transaction.execute(statement, (held, spent, key, start)).fetchone()
+        return None if row is None else int(row[0])
+
+    def alert(self, transaction: Transaction, key: str, start: int, percent: int) -> bool:
+        """Note that a window has reached a percentage; False if that was noted before."""
+        statement = "UPDATE budget_windows SET alerted = ? WHERE key = ? AND start = ? AND alerted < ?"
+        return transaction.execute(statement, (percent, key, start, percent)).rowcount == 1
+
+    def counted(self, connection: Queries, one: WindowKey) -> tuple[int, int]:
+        """Return what a window has spent and held, whether it is a row or not."""
+        found = connection.execute(_COUNTS, (one.key, one.start)).fetchone()
+        return (self._spent_before(connection, one), 0) if found is None else (int(found[0]), int(found[1]))
+
+    def _spent_before(self, connection: Queries, one: WindowKey) -> int:
+        """Return what counts in a window that is no row yet: a budget may be new, or in another time zone."""
+        counted = f"SELECT coalesce(sum({_COUNTED[one.unit]}), 0) FROM budget_holds "  # noqa: S608 - constants
+        where = f"WHERE admitted >= ? AND admitted < ? AND state <> 'released' AND {_WHOSE[one.whose]}"
+        (spent,) = connection.execute(counted + where, (one.start, one.end, one.name)).fetchone()
+        return int(spent)
+
+    def past(self, connection: Queries, key: str, count: int) -> list[tuple[int, int, int]]:
+        """Return the newest windows under a key that are rows, the oldest first: (start, end, spent)."""
+        query = "SELECT start, ends, spent FROM budget_windows WHERE key = ? ORDER BY start DESC LIMIT ?"
+        return [(int(start), int(end), int(spent)) for start, end, spent in connection.execute(query, (key, count))][
+            ::-1
+        ]
+
+    # Holds
+
+    def hold(self, transaction: Transaction, row: HoldRow) -> None:
+        """Insert a hold."""
+        values = [getattr(row, name) for name in _HOLD.split(", ")[:-1]]
+        marks = ", ".join("?" * (len(values) + 1))
+        transaction.execute(
+            f"INSERT INTO budget_holds ({_HOLD}) VALUES ({marks})",  # noqa: S608 - constants
+            (*values, json.dumps(row.windows)),
+        )
+
+    def dispatch(self, transaction: Transaction, hold_id: str) -> bool:
+        """Note that a hold's request is sent from now on; False if it is not reserved any more."""
+        statement = "UPDATE budget_holds SET state = 'dispatched' WHERE id = ? AND state = 'reserved'"
+        return transaction.execute(statement, (hold_id,)).rowcount == 1
+
+    def settle(self, transaction: Transaction, hold_id: str, state: HoldState, part: SettledPart) -> bool:
+        """End a hold, once; False if it has ended before, or never began."""
+        names = _PARTS.split(", ")
+        parts = ", ".join(f"{name} = ?" for name in names)
+        statement = f"UPDATE budget_holds SET state = ?, {parts} WHERE id = ? AND {_LIVE}"  # noqa: S608 - constants
+        values = (state, *(getattr(part, name) for name in names), hold_id)
+        return transaction.execute(statement, values).rowcount == 1
+
+    def live(self, connection: Queries) -> list[HoldRow]:
+        """Return the holds that have not ended."""
+        return [_hold(row) for row in connection.execute(f"SELECT {_HOLD} FROM budget_holds WHERE {_LIVE}")]  # noqa: S608 - constants
+
+    # Overruns
+
+    def overrun(self, connection: Queries, provider: str, model: str) -> str | None:
+        """Return the oldest overrun of a target that nobody has acknowledged, by its hold's id, or None."""
+        query = (
+            "SELECT id FROM budget_holds WHERE overrun > 0 AND acknowledged IS NULL AND provider = ? AND model = ? "
+            "ORDER BY settled LIMIT 1"
+        )
+        found = connection.execute(query, (provider, model)).fetchone()
+        return None if found is None else str(found[0])
+
+    def overruns(self, connection: Queries) -> list[dict[str, Any]]:
+        """Return the overruns that nobody has acknowledged, the oldest first."""
+        names = ("id", "call_id", "agent", "route", "provider", "model", "amount", "cost", "overrun", "settled")
+        query = (
+            f"SELECT {', '.join(names)} FROM budget_holds "  # noqa: S608 - constants
+            "WHERE overrun > 0 AND acknowledged IS NULL ORDER BY settled"
+        )
+        return [dict(zip(names, row, strict=True)) for row in connection.execute(query)]
+
+    def acknowledge(self, transaction: Transaction, hold_id: str, now: int) -> bool:
+        """Note that somebody has looked at an overrun; False if there is none to look at."""
+        statement = "UPDATE budget_holds SET acknowledged = ? WHERE id = ? AND overrun > 0 AND acknowledged IS NULL"
+        return transaction.execute(statement, (now, hold_id)).rowcount == 1
+
+    # Raises
+
+    def add_raise(self, transaction: Transaction, row: RaiseRow) -> None:
+        """Insert a raise."""
+        values = (
+            row.id,
+            row.whose,
+            row.name,
+            row.period,
+            row.amount,
+            row.until,
+            row.reason,
+            json.dumps(dict(row.actor)),
+            row.created,
+        )
+        transaction.execute(f"INSERT INTO budget_raises ({_RAISE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608 - constants
+
+    def withdraw(self, transaction: Transaction, raise_id: str, now: int) -> RaiseRow | None:
+        """End a raise before its time; None if there is none in force."""
+        query = f"SELECT {_RAISE} FROM budget_raises WHERE id = ? AND until > ?"  # noqa: S608 - constants
+        found = transaction.execute(query, (raise_id, now)).fetchone()
+        if found is None:
+            return None
+        transaction.execute("UPDATE budget_raises SET until = ? WHERE id = ?", (now, raise_id))
+        return _raise(found)
+
+    def raised(self, connection: Queries, one: WindowKey, now: int) -> int:
+        """Return by how much a window's limit is raised now."""
+        query = (
+            "SELECT coalesce(sum(amount), 0) FROM budget_raises "
+            "WHERE whose = ? AND name = ? AND period = ? AND created <= ? AND until > ?"
+        )
+        if one.unit != "nano_usd":
+            return 0
+        return int(connection.execute(query, (one.whose, one.name, one.period, now, now)).fetchone()[0])
+
+    def raises(self, connection: Queries, now: int) -> list[RaiseRow]:
+        """Return the raises in force, the oldest first."""
+        query = f"SELECT {_RAISE} FROM budget_raises WHERE until > ? ORDER BY created, id"  # noqa: S608 - constants
+        return [_raise(row) for row in connection.execute(query, (now,))]
+
+    # What is to be announced
+
+    def announce(self, transaction: Transaction, news_id: str, webhook: str, said: Mapping[str, Any]) -> None:
+        """Keep what is to be announced until it is."""
+        statement = "INSERT INTO budget_news (id, webhook, said) VALUES (?, ?, ?)"
+        transaction.execute(statement, (news_id, webhook, json.dumps(dict(said))))
+
+    def news(self, connection: Queries, count: int) -> list[tuple[str, str, dict[str, Any]]]:
+        """Return what is still to be announced, the oldest first: (id, webhook, what it says)."""
+        query = "SELECT id, webhook, said FROM budget_news ORDER BY id LIMIT ?"
+        return [(news_id, webhook, json.loads(said)) for news_id, webhook, said in connection.execute(query, (count,))]
+
+    def announced(self, transaction: Transaction, news_id: str) -> None:
+        """Forget what has been announced."""
+        transaction.execute("DELETE FROM budget_news WHERE id = ?", (news_id,))
+
+
+def _hold(values: tuple[Any, ...]) -> HoldRow:
+    given = dict(zip(_HOLD.split(", "), values, strict=True))
+    given["windows"] = [(key, start, held) for key, start, held in json.loads(given["windows"])]
+    return HoldRow(**given)
+
+
+def _raise(values: tuple[Any, ...]) -> RaiseRow:
+    given = dict(zip(_RAISE.split(", "), values, strict=True))
+    given["actor"] = json.loads(given["actor"])
+    return RaiseRow(**given)

@@ -13,9 +13,15 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from broker import errors
+from broker.connector.models import APIS, INVOKE, MODELS, Api, ModelProvider
 from broker.egress import Limits, Response, Session
 
 __all__ = [
+    "APIS",
+    "INVOKE",
+    "MODELS",
+    "Api",
+    "ApiKeyDocument",
     "Comparison",
     "Connector",
     "ConnectorDocument",
@@ -23,6 +29,7 @@ __all__ = [
     "Emit",
     "Endpoints",
     "GrantKind",
+    "ModelProvider",
     "Response",
     "Scope",
     "Session",
@@ -163,8 +170,9 @@ class ConnectorDocument(BaseModel):
         description="Which connector this is: the name it is installed under.", examples=["salesforce"]
     )
     url: HttpsUrl = Field(description="The one URL under which the service is called.")
-    resources: Annotated[dict[Name, Annotated[str, Field(min_length=1)]], Field(min_length=1)] = Field(
-        description="What policies call a resource, and what the service calls it."
+    resources: dict[Name, Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="What policies call a resource, and what the service calls it; a service of models has none.",
     )
     snapshot: SnapshotName | None = Field(
         default=None,
@@ -330,7 +338,8 @@ class Connector:
     `grant` is how it is usually connected, `further_grants` how else it can be.
     `expired` tells whether a response means "renew the token and try again" (asked once a call). `describe` fetches
     what the service says of itself, to be pinned; `probe` is a harmless call that shows whether a grant works. `usage`
-    reads from a response how much of the service's allowance is used, where it says so.
+    reads from a response how much of the service's allowance is used, where it says so. `models` makes it a service of
+    models, which `ModelRoute` documents name; `api_key` is how a key is sent unless the document says otherwise.
     """
 
     name: str
@@ -344,3 +353,5 @@ class Connector:
     settings: type[BaseModel] = NoSettings
     usage: Callable[[Response], Usage | None] | None = None
     further_grants: Sequence[GrantKind] = ()
+    models: ModelProvider | None = None
+    api_key: ApiKeyDocument = field(default_factory=ApiKeyDocument)

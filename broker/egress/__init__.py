@@ -8,6 +8,7 @@ from broker.egress.client import Client, Dispatch, Egress, Limits, Response
 from broker.egress.reach import Reach, origin
 from broker.egress.secret import HeaderSecret, Secret
 from broker.egress.session import Authorization, Session
+from broker.egress.streamed import Streamed
 
 __all__ = [
     "Authorization",
@@ -20,5 +21,6 @@ __all__ = [
     "Response",
     "Secret",
     "Session",
+    "Streamed",
     "origin",
 ]

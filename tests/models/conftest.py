@@ -30,7 +30,6 @@ def shared_gateway(
 def gateway(shared_gateway: Gateway) -> Gateway:
     """Lend the shared gateway, whose service answers as it should, and whose targets have no past."""
     shared_gateway.behaves()
-    shared_gateway.service.free.clear()
     shared_gateway.broker.parts.models.health = type(shared_gateway.broker.parts.models.health)()
     return shared_gateway
 

@@ -87,6 +87,9 @@ class Gateway:
 
     def behaves(self, *turns: Behaviour, **behaviour: Any) -> None:
         """Say how the service answers: the next requests in turn, then all of them."""
+        self.service.free.clear()
+        with self.service.arrived.mutex:
+            self.service.arrived.queue.clear()
         self.service.next = list(turns)
         self.service.behaves = Behaviour(**behaviour)
 

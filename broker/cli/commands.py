@@ -28,6 +28,7 @@ COMMANDS = {
     "approvals": ("approvals", "See which calls wait for a person's approval, and decide them."),
     "tools": ("tools", "List the tools that an agent can know of."),
     "models": ("models", "List the models, their prices and how they fare; try what answers for one."),
+    "import": ("importing", "Draft documents from what another gateway of models was configured with."),
     "grants": ("grants", "Connect, test, rotate and revoke the accounts that the broker uses."),
     "connectors": ("connectors", "List the connectors: their accounts, and how much of their allowance is used."),
     "keys": ("keys", "Access keys, for clients that can prove themselves in no better way."),

@@ -28,7 +28,7 @@ COMMANDS = (
     ("demo",), ("init",), ("check",), ("serve",), ("status",), ("doctor",), ("stdio",), ("client-config",), ("agents",),
     ("agents", "suspend"), ("agents", "resume"), ("agents", "suspensions"),
     ("approvals", "list"), ("approvals", "show"), ("approvals", "approve"), ("approvals", "refuse"),
-    ("models", "list"), ("models", "test"),
+    ("models", "list"), ("models", "test"), ("import", "openrouter"), ("import", "litellm"),
     ("tools",), ("grants", "add"), ("grants", "client"), ("grants", "connect"), ("grants", "list"), ("grants", "show"),
     ("grants", "test"), ("grants", "rotate"), ("grants", "revoke"), ("vault", "rotate-key"),
     ("connectors",), ("keys", "add"), ("keys", "list"), ("keys", "revoke"),

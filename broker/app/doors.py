@@ -110,6 +110,7 @@ class Doors:
             parts.approvals,
             parts.access_keys,
             parts.consents,
+            parts.budgets,
             parts.models,
         )
         mutual = MutualProtocol if listen.client_certificates else None

@@ -59,6 +59,8 @@ class Ledger:
         rates: Rates | None,
     ) -> Hold:
         """Return a hold for one attempt, still to be made; raise `PriceUnknown` where money counts and has no price."""
+        if rates is not None and ask.output_tokens and not rates.makes_output:
+            rates = None
         if rates is None and allowance.budgeted:
             raise PriceUnknown(f"Nobody knows what {target.model} costs, and a budget applies; its route can say.")
         return Hold(self._store, self._clock, call_id, attempt, agent, allowance, target, ask, rates)

@@ -23,7 +23,7 @@ _THEIRS = {
     "cache_read": ("cache_read_mtok",),
     "cache_write": ("cache_write_mtok", "cache_write_5m_mtok"),
     "cache_write_1h": ("cache_write_1h_mtok",),
-    "reasoning": (),
+    "reasoning": ("output_reasoning_mtok",),
 }
 
 
@@ -62,6 +62,8 @@ class Rates:
     source: Literal["operator", "genai-prices"]
     version: str
     """Of the price list: recorded with every call."""
+    makes_output: bool = True
+    """Whether it has a price of output; one that has none is for embeddings, or nobody knows what its output costs."""
     model: str = field(default="", compare=False)
     """What the price list calls the model."""
 
@@ -137,7 +139,8 @@ def _theirs(prices: Any, name: str) -> Rates | None:
         _tier(above, {ours: _at(value, above) for ours, value in known.items() if value is not None})
         for above in sorted({0, *starts})
     ]
-    return Rates(tuple(tiers), nanos((prices.requests_kcount or Decimal(0)) / 1000), "genai-prices", _version(), name)
+    request = nanos((prices.requests_kcount or Decimal(0)) / 1000)
+    return Rates(tuple(tiers), request, "genai-prices", _version(), known["output"] is not None, name)
 
 
 def _at(value: Any, above: int) -> Decimal:
@@ -155,7 +158,8 @@ def _operators(given: Mapping[str, Any], model: str) -> Rates:
     for one in sorted(given.get("tiers") or (), key=lambda tier: int(tier["above_input_tokens"])):
         own = {name: _decimal(one[name]) for name in _RATES if one.get(name) is not None}
         tiers.append(_tier(int(one["above_input_tokens"]), base | own))
-    return Rates(tuple(tiers), nanos(_decimal(given.get("request") or 0)), "operator", "", model)
+    request = nanos(_decimal(given.get("request") or 0))
+    return Rates(tuple(tiers), request, "operator", "", "output" in base, model)
 
 
 def _tier(above: int, dollars: Mapping[str, Decimal]) -> Tier:

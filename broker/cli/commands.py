@@ -1,17 +1,15 @@
 """The table of commands; each command's module is loaded when the command is used."""
 
 import contextlib
-import importlib
 import io
 import os
 import sys
 from typing import Annotated, Any
 
 import typer
-import typer.main
-from typer.core import TyperCommand, TyperGroup
 
 import broker
+from broker.cli.by_name import ByName
 from broker.cli.output import PROBLEM, READER_LEFT, plain, problems
 
 # name -> (module, what it does); in the order in which a newcomer needs them
@@ -26,6 +24,8 @@ COMMANDS = {
     "client-config": ("client_config", "Print how an MCP client connects as an agent."),
     "agents": ("agents", "List the registered agents; suspend and resume them."),
     "approvals": ("approvals", "See which calls wait for a person's approval, and decide them."),
+    "budget": ("budget", "Show what may be spent on models, and what is; raise a budget for a time."),
+    "spend": ("spend", "Sum up what models have cost: by agent, team, model, provider and day."),
     "tools": ("tools", "List the tools that an agent can know of."),
     "models": ("models", "List the models, their prices and how they fare; try what answers for one."),
     "import": ("importing", "Draft documents from what another gateway of models was configured with."),
@@ -33,36 +33,19 @@ COMMANDS = {
     "connectors": ("connectors", "List the connectors: their accounts, and how much of their allowance is used."),
     "keys": ("keys", "Access keys, for clients that can prove themselves in no better way."),
     "vault": ("vault", "Look after the vault: the key that seals every credential."),
-    "connector": ("connector", "Fetch and pin what a service says of itself."),
+    "connector": ("connector", "Add, show, test and remove connectors; fetch and pin what a service says of itself."),
     "documents": ("documents", "See how the documents came to be what they are, and undo a change."),
     "policy": ("policy", "Explain decisions; test, compare and try out policies."),
     "trail": ("trail", "Read, export and verify the trail; erase personal data; legal holds."),
     "dev": ("dev", "Development: mint tokens of the development trust domain."),
 }
-_NOT_HERE = "stdio"  # broker.cli.main starts it without any of this
 
 
-class CommandsByName(TyperGroup):
-    """Loads a command's module when the command is used; the list of commands loads none."""
+class CommandsByName(ByName):
+    """The commands of `aam`."""
 
-    def __init__(self, **attributes: Any) -> None:
-        super().__init__(**attributes)
-        self.commands = {name: TyperCommand(name, help=summary) for name, (_, summary) in COMMANDS.items()}
-        self._listing = False
-
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - typer's own signature
-        """Return the names, in the order of the table."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - typer's own signature
-        """Return a command, or None."""
-        if self._listing or cmd_name not in COMMANDS or cmd_name == _NOT_HERE:
-            return self.commands.get(cmd_name)
-        command = typer.main.get_command(importlib.import_module(f"broker.cli.{COMMANDS[cmd_name][0]}").app)
-        command.name = cmd_name
-        # typer offers to install shell completion for each of them, as if it were a program of its own
-        command.params = [one for one in command.params if one.name not in {"install_completion", "show_completion"}]
-        return command
+    table = {name: (f"broker.cli.{module}", summary) for name, (module, summary) in COMMANDS.items()}  # noqa: RUF012
+    elsewhere = frozenset({"stdio"})  # broker.cli.main starts it without any of this
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command. Whoever stops reading it does not make a 1 of its status, as typer would."""
@@ -70,11 +53,6 @@ class CommandsByName(TyperGroup):
             return super().invoke(ctx)
         except BrokenPipeError:
             sys.exit(READER_LEFT)
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the list of commands from the table."""
-        self._listing = True
-        super().format_help(ctx, formatter)
 
 
 app = typer.Typer(

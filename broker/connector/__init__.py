@@ -13,8 +13,11 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from broker import errors
+from broker.connector.answers import checked, list_of, object_of, retry_after
+from broker.connector.asking import USUAL_QUESTIONS, Question
 from broker.connector.models import APIS, INVOKE, MODELS, Api, ModelProvider
 from broker.egress import Limits, Response, Session
+from broker.egress.database import DatabaseSession, Permitted, Rows
 
 __all__ = [
     "APIS",
@@ -26,11 +29,16 @@ __all__ = [
     "Connector",
     "ConnectorDocument",
     "Cursors",
+    "DatabaseSession",
     "Emit",
     "Endpoints",
     "GrantKind",
+    "HttpsUrl",
     "ModelProvider",
+    "Permitted",
+    "Question",
     "Response",
+    "Rows",
     "Scope",
     "Session",
     "Tool",
@@ -38,7 +46,11 @@ __all__ = [
     "Touch",
     "Touches",
     "Usage",
+    "checked",
     "errors",
+    "list_of",
+    "object_of",
+    "retry_after",
 ]
 
 FileName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$", examples=["data/file"])]
@@ -55,6 +67,16 @@ HttpsUrl = Annotated[
     Field(
         pattern=r"^https://[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?(/[A-Za-z0-9._~%!$&'()*+,;=:@/-]*)?$",
         examples=["https://example.my.salesforce.com"],
+    ),
+]
+DatabaseUrl = Annotated[
+    str,
+    Field(
+        pattern=(
+            r"^(postgresql://[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?/[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"
+            r"(\?sslmode=(verify-full|disable))?|sqlite:[A-Za-z0-9._~/-]{1,400})$"
+        ),
+        examples=["postgresql://db.example.com/crm", "sqlite:data/crm.db"],
     ),
 ]
 SnapshotName = Annotated[
@@ -169,7 +191,9 @@ class ConnectorDocument(BaseModel):
     type: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")] = Field(
         description="Which connector this is: the name it is installed under.", examples=["salesforce"]
     )
-    url: HttpsUrl = Field(description="The one URL under which the service is called.")
+    url: HttpsUrl | DatabaseUrl = Field(
+        description="The one URL under which the service is called: https, or that of a database."
+    )
     resources: dict[Name, Annotated[str, Field(min_length=1)]] = Field(
         default_factory=dict,
         description="What policies call a resource, and what the service calls it; a service of models has none.",
@@ -183,6 +207,12 @@ class ConnectorDocument(BaseModel):
     reach: ReachDocument = Field(default_factory=ReachDocument)
     limits: LimitsDocument = Field(default_factory=LimitsDocument)
     settings: dict[str, Any] = Field(default_factory=dict, description="What only this type of connector knows.")
+
+    @property
+    def dialect(self) -> Literal["postgres", "sqlite"] | None:
+        """Whose SQL is spoken at the URL; None where it is no database's."""
+        scheme = self.url.partition(":")[0]
+        return {"postgresql": "postgres", "sqlite": "sqlite"}.get(scheme)  # type: ignore[return-value] # one of these
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +336,8 @@ class Tool:
     call to a scope's filters; a policy that filters by another is refused when it is loaded. `records` is the member of
     the result that holds the record or the list of records, "" where the result itself is the record; a policy that
     narrows what may leave of a tool that names none is refused when it is loaded. What `touches` names is decided with
-    the call, and the first that no policy permits refuses it.
+    the call, and the first that no policy permits refuses it. `told` is what clients are told of the result where
+    `output_schema` is too much to tell: it must be true of every result.
     """
 
     resource: str
@@ -321,6 +352,7 @@ class Tool:
     filterable: frozenset[str] = frozenset()
     records: str | None = None
     touches: Touches | None = None
+    told: Mapping[str, Any] | None = None
 
 
 class NoSettings(BaseModel):
@@ -338,8 +370,12 @@ class Connector:
     `grant` is how it is usually connected, `further_grants` how else it can be.
     `expired` tells whether a response means "renew the token and try again" (asked once a call). `describe` fetches
     what the service says of itself, to be pinned; `probe` is a harmless call that shows whether a grant works. `usage`
-    reads from a response how much of the service's allowance is used, where it says so. `models` makes it a service of
-    models, which `ModelRoute` documents name; `api_key` is how a key is sent unless the document says otherwise.
+    reads from a response how much of the service's allowance is used, where it says so. `about` is a line for whoever
+    chooses a connector, `asks` what `aam connector add` asks them. `described_at` says where `describe` finds what
+    everybody may see: it is given a session without any credential then. `pin` makes a snapshot of a description that
+    an operator hands in. `models` makes
+    it a service of models, which `ModelRoute` documents name; `api_key` is how a key is sent unless the document says
+    otherwise.
     """
 
     name: str
@@ -353,5 +389,9 @@ class Connector:
     settings: type[BaseModel] = NoSettings
     usage: Callable[[Response], Usage | None] | None = None
     further_grants: Sequence[GrantKind] = ()
+    about: str = ""
+    asks: Sequence[Question] = USUAL_QUESTIONS
+    described_at: Callable[[ConnectorDocument], str | None] | None = None
+    pin: Callable[[ConnectorDocument, bytes], Awaitable[Any]] | None = None
     models: ModelProvider | None = None
     api_key: ApiKeyDocument = field(default_factory=ApiKeyDocument)

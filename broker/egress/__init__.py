@@ -5,6 +5,7 @@ written at the last moment, here, and nothing that is handed back (responses, er
 """
 
 from broker.egress.client import Client, Dispatch, Egress, Limits, Response
+from broker.egress.knocking import knock
 from broker.egress.reach import Reach, origin
 from broker.egress.secret import HeaderSecret, Secret
 from broker.egress.session import Authorization, Session
@@ -22,5 +23,6 @@ __all__ = [
     "Secret",
     "Session",
     "Streamed",
+    "knock",
     "origin",
 ]

@@ -31,9 +31,11 @@ from broker.errors import (
 
 # What a response says of itself that a connector may need; cookies, challenges and locations stay here.
 _HEADERS_KEPT = frozenset(
-    {"content-type", "retry-after", "etag", "last-modified", "link", "sforce-limit-info", "x-generation-id"}
+    {"content-type", "retry-after", "etag", "last-modified", "link", "next-page", "sforce-limit-info"}
+    | {"x-generation-id"}
     | {"sforce-locator", "sforce-numberofrecords"}
 )
+_CHALLENGE = re.compile(r'\berror="?(invalid_request|invalid_token|insufficient_scope)\b')  # RFC 6750 §3.1
 _CLOSING_SECONDS = 0.01
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.1
@@ -52,11 +54,15 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What came back, and nothing of what was sent."""
+    """What came back, and nothing of what was sent.
+
+    `challenge` is the error code of a bearer token that was refused (RFC 6750 §3.1), "" where there is none.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
+    challenge: str = ""
 
     def json(self) -> Any:
         """Parse the body; raise `UpstreamMalformed` if it is no JSON."""
@@ -106,6 +112,7 @@ class Client:
     def __init__(self, reach: Reach, limits: Limits, tls: ssl.SSLContext, check_peer: CheckPeer | None = None) -> None:
         self.reach = reach
         self.limits = limits
+        self.tls = tls
         connector = _Connector(ssl=tls, resolver=CheckedResolver(reach), limit=limits.connections)
         connector.check_peer = check_peer
         self._whole = aiohttp.ClientTimeout(total=limits.total_seconds, connect=limits.connect_seconds)
@@ -134,7 +141,8 @@ class Client:
         failure: Refusal
         try:
             async with await self._begin(method, target, headers, body, authorization) as response:
-                return Response(response.status, _kept(response), await self._read(response))
+                challenge = _challenge(response.headers.get("www-authenticate", ""))
+                return Response(response.status, _kept(response), await self._read(response), challenge)
         except Refusal as refused:
             failure = refused.anew()
         except TimeoutError:
@@ -273,6 +281,11 @@ def _with(headers: Mapping[str, str], authorization: Secret | None) -> Mapping[s
     name = authorization.name if isinstance(authorization, HeaderSecret) else "Authorization"
     others = {other: value for other, value in headers.items() if other.lower() != name.lower()}
     return {**others, name: authorization.reveal()}
+
+
+def _challenge(header: str) -> str:
+    found = _CHALLENGE.search(header)
+    return found[1] if found else ""
 
 
 def _check_headers(method: str, headers: Mapping[str, str]) -> None:

@@ -101,6 +101,7 @@ def _refusal(error: str) -> Refusal:
         return GrantMisplaced(
             "The connected app is not set up as the service expects; an administrator must look at the grant.",
             detail=f"token endpoint: {error}",
+            oauth=error,
         )
     return UpstreamFailed(detail="token endpoint: an error that is not listed")
 

@@ -15,7 +15,7 @@ from broker.pipeline.request import (
     Transport,
     silent,
 )
-from broker.pipeline.service import service_of
+from broker.pipeline.service import service_of, session_of
 from broker.pipeline.usage import Usages
 
 __all__ = [
@@ -35,5 +35,6 @@ __all__ = [
     "Usages",
     "harmless",
     "service_of",
+    "session_of",
     "silent",
 ]

@@ -13,6 +13,7 @@ from broker.connector import (
     ConnectorDocument,
     Endpoints,
     ModelProvider,
+    Question,
     Response,
     Session,
     Tool,
@@ -25,6 +26,7 @@ _UNAUTHORIZED = 401
 _FAILED = 400
 _NO_ENDPOINTS = Endpoints("https://token.invalid/")
 _BEARER = ApiKeyDocument(prefix="Bearer ")
+_ADDRESS = Question("url", "The address of its API", example="https://models.example.com/v1")
 _OPENAI_PATHS: dict[Api, str] = {"chat": "/chat/completions", "responses": "/responses", "embeddings": "/embeddings"}
 _ANTHROPIC_VERSION = {"anthropic-version": "2023-06-01"}
 
@@ -55,6 +57,8 @@ def _listing(path: str, headers: dict[str, str]) -> Any:
 
 OPENAI = Connector(
     name="openai",
+    about="OpenAI's models",
+    asks=(Question("url", "The address of its API", usual="https://api.openai.com/v1"),),
     hosts=("api.openai.com", "eu.api.openai.com", "us.api.openai.com"),
     endpoints=_NO_ENDPOINTS,
     grant="api-key",
@@ -67,6 +71,8 @@ OPENAI = Connector(
 
 ANTHROPIC = Connector(
     name="anthropic",
+    about="Anthropic's models",
+    asks=(Question("url", "The address of its API", usual="https://api.anthropic.com"),),
     hosts=("api.anthropic.com",),
     endpoints=_NO_ENDPOINTS,
     grant="api-key",
@@ -79,6 +85,8 @@ ANTHROPIC = Connector(
 
 AZURE_OPENAI = Connector(
     name="azure-openai",
+    about="OpenAI's models in your own Azure resource",
+    asks=(Question("url", "The resource's address", example="https://my-resource.openai.azure.com"),),
     hosts=("*.openai.azure.com", "*.services.ai.azure.com", "login.microsoftonline.com"),
     endpoints=_NO_ENDPOINTS,
     grant="api-key",
@@ -96,6 +104,8 @@ AZURE_OPENAI = Connector(
 
 OPENAI_COMPATIBLE = Connector(
     name="openai-compatible",
+    about="Models behind OpenAI's API: vLLM, Ollama and others",
+    asks=(_ADDRESS,),
     hosts=(),
     endpoints=_NO_ENDPOINTS,
     grant="api-key",
@@ -109,6 +119,8 @@ OPENAI_COMPATIBLE = Connector(
 
 OPENROUTER = Connector(
     name="openrouter",
+    about="Models of many providers, through OpenRouter",
+    asks=(Question("url", "The address of its API", usual="https://openrouter.ai/api/v1"),),
     hosts=("openrouter.ai", "eu.openrouter.ai", "us.openrouter.ai"),
     endpoints=_NO_ENDPOINTS,
     grant="api-key",

@@ -5,7 +5,7 @@ the objects there are three resources: `search` (words across objects), `query` 
 `composite` (several writes at once); what they touch is decided object by object.
 """
 
-from broker.connector import Connector, Endpoints
+from broker.connector import Connector, Endpoints, Question
 from connectors.salesforce.service import describe, expired, probe, usage
 from connectors.salesforce.snapshot import Settings
 from connectors.salesforce.tools import tools
@@ -29,4 +29,16 @@ CONNECTOR = Connector(
     describe=describe,
     settings=Settings,
     usage=usage,
+    about="Salesforce: objects read, searched, exported and written; words and SOQL across them.",
+    asks=(
+        Question("url", "Your organisation's My Domain", example="https://example.my.salesforce.com"),
+        Question(
+            "resources",
+            "What policies call each object, and the object that it is",
+            "mapping",
+            usual="accounts=Account, contacts=Contact, opportunities=Opportunity, cases=Case",
+        ),
+        Question("settings.api_version", "The version of the API", usual="59.0"),
+        Question("snapshot", "The file in which the objects' fields are pinned", usual="{name}.snapshot.json"),
+    ),
 )

@@ -30,6 +30,7 @@ CHANGES: list[tuple[str, str, Any]] = [
     ("DELETE", "/v1/grants/notes", None),
     ("POST", "/v1/keys", {"agent": "analyst"}),
     ("POST", "/v1/keys/aamk_none/revoke", {"reason": "why"}),
+    ("POST", "/v1/connectors/notes/test", None),
     ("POST", "/v1/connectors/notes/snapshot", None),
     ("PUT", "/v1/connectors/notes/snapshot", {"sha256": "0" * 64}),
     ("POST", "/v1/documents/rollback", {"digest": "0" * 64, "reason": "why"}),
@@ -37,7 +38,16 @@ CHANGES: list[tuple[str, str, Any]] = [
     ("POST", "/v1/agents/suspend", {"all": True, "reason": "why"}),
     ("POST", "/v1/agents/resume", {"all": True, "reason": "why"}),
 ]
-READS = ["/v1/status", "/v1/agents", "/v1/tools?as=analyst", "/v1/grants", "/v1/trail", "/v1/documents/history"]
+READS = [
+    "/v1/status",
+    "/v1/spend",
+    "/v1/agents",
+    "/v1/tools?as=analyst",
+    "/v1/grants",
+    "/v1/connectors/notes",
+    "/v1/trail",
+    "/v1/documents/history",
+]
 
 
 @contextmanager

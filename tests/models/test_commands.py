@@ -14,7 +14,7 @@ AAM = Path(sys.executable).with_name("aam")
 
 def aam(gateway: Gateway, *words: str) -> tuple[int, Any]:
     """Run a command with --json, and return its status and what it printed."""
-    command = [AAM, *words, "--json", "--dir", str(gateway.broker.written.directory)]
+    command = [str(AAM), *words, "--json", "--dir", str(gateway.broker.written.directory)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     return ran.returncode, json.loads(ran.stdout)
 

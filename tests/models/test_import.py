@@ -103,7 +103,7 @@ def test_litellms_models_become_routes_and_its_keys_agents(tmp_path: Path) -> No
 def test_documents_are_written_where_none_is_in_the_way(tmp_path: Path) -> None:
     """Nothing is replaced without --force."""
     (tmp_path / "r.json").write_text(json.dumps(REQUEST))
-    command = [AAM, "import", "openrouter", tmp_path / "r.json", "--to", tmp_path / "drafts"]
+    command = [str(AAM), "import", "openrouter", str(tmp_path / "r.json"), "--to", str(tmp_path / "drafts")]
 
     first = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     again = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -124,7 +124,7 @@ def _url(draft: Draft, url: Any, place: str) -> str | None:
     if url.startswith("http://"):
         draft.note(place, f"{url} is plain HTTP: put it behind TLS; the draft says https")
         url = "https://" + url.removeprefix("http://")
-    return url.rstrip("/")
+    return str(url).rstrip("/")
 
 
 def _prices(said: dict[str, Any]) -> dict[str, float] | None:
@@ -138,7 +138,7 @@ def _route(targets: list[dict[str, Any]], more: list[dict[str, Any]], settings: 
     spec: dict[str, Any] = {"targets": [*targets, *(one for one in more if one not in targets)]}
     if any("weight" in target for target in targets):
         spec["order"] = "weighted"
-    cooldown = {}
+    cooldown: dict[str, int | float] = {}
     if isinstance(fails := settings.get("allowed_fails"), int) and fails >= 1:
         cooldown["failures"] = fails
     if isinstance(seconds := settings.get("cooldown_time"), int | float) and seconds > 0:

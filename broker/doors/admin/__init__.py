@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.doors.admin import (
     approvals,
+    budgets,
     connectors,
     documents,
     evidence,
@@ -29,6 +30,7 @@ from broker.doors.admin import (
     snapshots,
     suspensions,
     trail,
+    trying,
     vault,
 )
 from broker.doors.admin.operators import Handler, Needed, Operators
@@ -63,10 +65,15 @@ def operators_app(operators: Operators) -> ASGIApp:
         "/v1/agents/suspensions": suspensions.suspensions,
         "/v1/approvals": approvals.approvals,
         "/v1/approvals/{id}": approvals.one,
+        "/v1/budgets": budgets.budgets,
+        "/v1/budgets/raises": budgets.raises,
+        "/v1/budgets/overruns": budgets.overruns,
+        "/v1/spend": budgets.spend,
         "/v1/tools": registry.tools,
         "/v1/models": models.models,
         "/v1/grants": grants.grants,
         "/v1/connectors": connectors.connectors,
+        "/v1/connectors/{name}": connectors.show_connector,
         "/v1/keys": keys.keys,
         "/v1/grants/{name}": grants.show_grant,
         "/v1/documents/history": documents.history,
@@ -107,6 +114,7 @@ def operators_app(operators: Operators) -> ASGIApp:
         ("POST", "/v1/trail/prune"): retention.prune_some,
         ("POST", "/v1/documents/rollback"): documents.begin_rollback,
         ("DELETE", "/v1/documents/rollback/{id}"): documents.give_up_rollback,
+        ("POST", "/v1/connectors/{name}/test"): trying.try_connector,
         ("POST", "/v1/connectors/{name}/snapshot"): snapshots.fetch_snapshot,
         ("PUT", "/v1/connectors/{name}/snapshot"): snapshots.approve_snapshot,
         ("POST", "/v1/trail/erase"): payloads.erase,
@@ -117,6 +125,9 @@ def operators_app(operators: Operators) -> ASGIApp:
     deciding: dict[str, Handler] = {
         "/v1/approvals/{id}/approve": approvals.approve,
         "/v1/approvals/{id}/refuse": approvals.refuse,
+        "/v1/budgets/raise": budgets.raise_budget,
+        "/v1/budgets/raises/{id}/withdraw": budgets.withdraw,
+        "/v1/budgets/overruns/{id}/acknowledge": budgets.acknowledge,
     }
     app = Starlette(
         routes=[

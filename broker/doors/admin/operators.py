@@ -10,10 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.audit import Record
-from broker.control import Approvals, Cut, KillSwitch
+from broker.control import Approvals, Budgets, Cut, KillSwitch
 from broker.documents import Connection, Documents
 from broker.doors.entrance import RefusedAuthentications
-from broker.egress import Egress, Session
+from broker.egress import Egress, Secret, Session
+from broker.egress import Response as Answer
 from broker.errors import (
     InternalError,
     LeakBlocked,
@@ -27,7 +28,7 @@ from broker.errors import (
 from broker.evidence.heads import Heads
 from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
-from broker.pipeline import Consents, ModelCalls, Recorder, Usages, harmless, service_of
+from broker.pipeline import Consents, ModelCalls, Recorder, Usages, harmless, service_of, session_of
 from broker.vault import AccessKeys, Opened, Rekeying, SigningKeys, Vault
 
 _LARGEST_BODY = 1 << 20
@@ -49,11 +50,11 @@ class OperatorCall:
 
     session: Session
     facts: dict[str, Any]
-    _credential: Opened
+    credential: Opened | None = None
 
     def release(self, text: str) -> str:
         """Return what the service has said, or raise `LeakBlocked`: operators see no credentials either."""
-        if self._credential.matcher.hits(text.encode("utf-8", "replace")):
+        if self.credential is not None and self.credential.matcher.hits(text.encode("utf-8", "replace")):
             raise LeakBlocked(detail="the service's answer held the credential of this call")
         return text
 
@@ -79,6 +80,7 @@ class Operators:
         approvals: Approvals,
         access_keys: AccessKeys,
         consents: Consents,
+        budgets: Budgets,
         models: ModelCalls,
     ) -> None:
         self.documents = documents
@@ -97,6 +99,7 @@ class Operators:
         self.approvals = approvals
         self.access_keys = access_keys
         self.consents = consents
+        self.budgets = budgets
         self.models = models
         self.fetched: dict[str, bytes] = {}
         self.pruning = asyncio.Lock()
@@ -136,16 +139,29 @@ class Operators:
 
     @contextlib.asynccontextmanager
     async def calling(
-        self, connection: Connection, kind: str, actor: Record, grant: str | None = None
+        self,
+        connection: Connection,
+        kind: str,
+        actor: Record,
+        grant: str | None = None,
+        noting: Callable[[Answer], None] | None = None,
     ) -> AsyncIterator[OperatorCall]:
         """Open a connector's credential for an operator's own call; that it was used is recorded, however it ends.
 
-        Without a `grant`, it is the one of the organisation's that has the fewest scopes.
+        Without a `grant`, it is the one of the organisation's that has the fewest scopes. `noting` is told what the
+        service answers.
         """
         service = service_of(connection, self.egress)
         code: str | None = InternalError.code
         with self.vault.open_for_operator(service, grant) as credential:
-            session = Session(service.client, service.url, credential, self.usages.noting(connection))
+            expired = self.usages.noting(connection)
+
+            def noted(answer: Answer) -> bool:
+                if noting is not None:
+                    noting(answer)
+                return expired(answer)
+
+            session = session_of(connection, service, credential, noted)
             call = OperatorCall(session, {}, credential)
             try:
                 yield call
@@ -158,12 +174,41 @@ class Operators:
                 call.facts.update(credential=credential.record(), outcome={"code": code})
                 await self.recorder.note(kind, actor=actor, connector=connection.name, **call.facts)
 
+    @contextlib.asynccontextmanager
+    async def calling_openly(
+        self, connection: Connection, url: str, kind: str, actor: Record
+    ) -> AsyncIterator[OperatorCall]:
+        """Open a session without any credential, bound to the place of a URL, within the connector's reach."""
+        client = self.egress.client(connection.reach, connection.limits, connection.authority)
+        call = OperatorCall(Session(client, url, _NoCredential(), lambda _response: False), {})
+        code: str | None = InternalError.code
+        try:
+            yield call
+            code = None
+        except Refusal as refusal:
+            code = refusal.code
+            raise
+        finally:
+            call.facts.update(credential=None, outcome={"code": code})
+            await self.recorder.note(kind, actor=actor, connector=connection.name, **call.facts)
 
-async def body(request: Request) -> bytes:
+
+class _NoCredential:
+    """For calls that are made without any."""
+
+    async def header(self) -> Secret | None:
+        """Return none."""
+        return None
+
+    async def renew(self, spent: Secret) -> None:
+        """Do nothing: what is refused without a credential, is refused."""
+
+
+async def body(request: Request, most: int = _LARGEST_BODY) -> bytes:
     """Read a request's body; raise `OperatorRequestInvalid` if it is too large."""
-    text = b""
+    text = bytearray()
     async for chunk in request.stream():
         text += chunk
-        if len(text) > _LARGEST_BODY:
+        if len(text) > most:
             raise OperatorRequestInvalid("The request is too large.")
-    return text
+    return bytes(text)

@@ -144,7 +144,7 @@ def langchain(url: str, key: str) -> Any:
 
     more: Any = {"api_key": key}
     chat = ChatOpenAI(model="small", base_url=url + "/v1", **more)
-    claude: Any = ChatAnthropic(model_name="claude", base_url=url, max_tokens=50, **more)  # type: ignore[call-arg]
+    claude: Any = ChatAnthropic(model_name="claude", base_url=url, max_tokens=50, **more)
     embeddings = OpenAIEmbeddings(model="small", base_url=url + "/v1", check_embedding_ctx_length=False, **more)
     return {
         "openai": chat.invoke("How did we do?").content,

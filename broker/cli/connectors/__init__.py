@@ -1,9 +1,8 @@
-"""`aam connectors`."""
-
-from typing import Any
+"""`aam connectors`, and what `aam connector` is made of."""
 
 import typer
 
+from broker.cli.connectors.show import used
 from broker.cli.daemon import HERE, Daemon, Directory
 from broker.cli.output import AsJson, fail, print_json, print_table
 from broker.errors import Refusal
@@ -29,20 +28,11 @@ def connectors(directory: Directory = HERE, *, as_json: AsJson = False) -> None:
                 one["type"],
                 one["url"],
                 ", ".join(one["resources"]),
-                one["tools"] if one["pinned"] else "not pinned yet",
+                one["tools"] if one["pinned"] or one["tools"] else "not pinned yet",
                 ", ".join(one["grants"]) or "not connected",
-                _used(one["usage"]),
+                used(one["usage"]),
             )
             for one in found
         ),
         "No connector is configured.",
     )
-
-
-def _used(usage: dict[str, Any] | None) -> str:
-    if usage is None:
-        return "not known yet"
-    said = f"{usage['used']} of {usage['most']}"
-    if usage["reserve"]:
-        said += f", {usage['reserve']} left to others"
-    return said + (": full" if usage["full"] else "")

@@ -1,0 +1,84 @@
+import asyncio
+import contextlib
+import functools
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from broker.budget import Ledger
+from broker.store import Store
+from tests.support.broker import until
+from tests.support.spender import CAPS, LOG
+
+pytestmark = pytest.mark.slow
+
+KILLS = 12
+LIMITS = {cap.key: cap.amount for cap in CAPS}
+
+
+def bills_of(path: Path) -> dict[str, int]:
+    """Return what the provider has billed, by hold."""
+    if not path.exists():
+        return {}
+    return {hold: int(cost) for hold, cost in (line.split() for line in path.read_text().splitlines())}
+
+
+def has_billed(path: Path, some: int) -> bool:
+    """Tell whether there are as many bills."""
+    return len(bills_of(path)) >= some
+
+
+def check_the_law(path: Path) -> None:
+    """Read what is on disk, as a dead process left it."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        for key, spent, held in connection.execute("SELECT key, spent, held FROM budget_windows"):
+            assert held >= 0
+            assert spent + held <= LIMITS[key]
+
+
+@pytest.mark.parametrize("round_", range(3))
+def test_a_spender_killed_at_any_moment_has_spent_all_that_was_billed_and_no_more_than_it_might(
+    tmp_path: Path, round_: int
+) -> None:
+    """Issue 7: the law under random kills; a crash after dispatch charges the full hold, and gives nothing back."""
+    random.seed(round_)
+    store, bills = tmp_path / "broker.db", tmp_path / "bills"
+    killed = 0
+    for day in range(KILLS):
+        before = len(bills_of(bills))
+        command = [sys.executable, "-m", "tests.support.spender", str(store), str(bills), str(day), str(round_)]
+        child = subprocess.Popen(command)
+        until(functools.partial(has_billed, bills, before + random.randint(1, 80)))  # noqa: S311 - no secret
+        threading.Event().wait(random.random() / 50)  # noqa: S311 - any moment after it
+        child.kill()
+        killed += child.wait() == -signal.SIGKILL
+        check_the_law(store)
+    assert killed > KILLS / 2
+
+    async def recover() -> dict[str, tuple[str, int]]:
+        opened = Store.open(store, LOG)
+        await Ledger(opened).recover()
+        query = "SELECT id, state, cost FROM budget_holds"
+        rows = opened.read(lambda connection: connection.execute(query).fetchall())
+        opened.close()
+        return {hold: (state, cost) for hold, state, cost in rows}
+
+    holds = asyncio.run(recover())
+
+    check_the_law(store)
+    billed = bills_of(bills)
+    assert set(billed) <= set(holds)
+    for hold, cost in billed.items():
+        state, spent = holds[hold]
+        assert (state, spent >= cost) == ("settled", True)
+    with contextlib.closing(sqlite3.connect(store)) as connection:
+        days = "SELECT sum(spent), sum(held) FROM budget_windows WHERE key LIKE 'nano_usd:agent:day:%'"
+        assert connection.execute(days).fetchone() == (sum(cost for _, cost in holds.values()), 0)
+        found = connection.execute("SELECT count(*) FROM budget_holds WHERE source = 'found_at_start'").fetchone()[0]
+    assert found > 0

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -45,6 +46,12 @@ def snapshot(
     name: Annotated[str, typer.Argument(help="The connector's name, as in its document.")],
     directory: Directory = HERE,
     *,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="FILE", help="A description that you have, JSON or YAML, instead of fetching it."
+        ),
+    ] = None,
     approve: Annotated[bool, typer.Option("--approve", help="Pin what was fetched without asking.")] = False,
     only: Annotated[
         str | None, typer.Option(metavar="SHA256", help="With --approve: pin nothing but this, as --json named it.")
@@ -52,10 +59,12 @@ def snapshot(
     as_json: AsJson = False,
 ) -> None:
     """Fetch a service's description through its own grant, show what would change, and pin it on approval."""
+    described = None if source is None else _read(source, as_json=as_json)
     try:
         daemon = Daemon(directory)
         path = f"/v1/connectors/{quoted(name)}/snapshot"
-        found = daemon.post(path)
+        with console.status("reading the description" if described else "asking the service"):
+            found = daemon.post(path, described)
         changes = list(differences(found["pinned"] or {}, found["fetched"]))
         pinned = False
         if not as_json:
@@ -72,6 +81,16 @@ def snapshot(
     elif changes:
         console.print("[green]pinned[/green]" if pinned else "not pinned: what was pinned stays; --approve pins it")
     raise typer.Exit(PROBLEM if changes and not pinned else 0)
+
+
+def _read(source: Path, *, as_json: bool) -> bytes:
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        stop(f"{source} cannot be read: {error.strerror}.", as_json=as_json)
+    if not content.strip():
+        stop(f"{source} is empty.", as_json=as_json)
+    return content
 
 
 def _wanted() -> bool:

@@ -16,17 +16,22 @@ from broker import errors
 from broker.connector.answers import checked, list_of, object_of, retry_after
 from broker.connector.asking import USUAL_QUESTIONS, Question
 from broker.egress import Limits, Response, Session
+from broker.egress.database import DatabaseSession, Permitted, Rows
 
 __all__ = [
     "Comparison",
     "Connector",
     "ConnectorDocument",
     "Cursors",
+    "DatabaseSession",
     "Emit",
     "Endpoints",
     "GrantKind",
+    "HttpsUrl",
+    "Permitted",
     "Question",
     "Response",
+    "Rows",
     "Scope",
     "Session",
     "Tool",
@@ -55,6 +60,16 @@ HttpsUrl = Annotated[
     Field(
         pattern=r"^https://[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?(/[A-Za-z0-9._~%!$&'()*+,;=:@/-]*)?$",
         examples=["https://example.my.salesforce.com"],
+    ),
+]
+DatabaseUrl = Annotated[
+    str,
+    Field(
+        pattern=(
+            r"^(postgresql://[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?/[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"
+            r"(\?sslmode=(verify-full|disable))?|sqlite:[A-Za-z0-9._~/-]{1,400})$"
+        ),
+        examples=["postgresql://db.example.com/crm", "sqlite:data/crm.db"],
     ),
 ]
 SnapshotName = Annotated[
@@ -169,7 +184,9 @@ class ConnectorDocument(BaseModel):
     type: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")] = Field(
         description="Which connector this is: the name it is installed under.", examples=["salesforce"]
     )
-    url: HttpsUrl = Field(description="The one URL under which the service is called.")
+    url: HttpsUrl | DatabaseUrl = Field(
+        description="The one URL under which the service is called: https, or that of a database."
+    )
     resources: Annotated[dict[Name, Annotated[str, Field(min_length=1)]], Field(min_length=1)] = Field(
         description="What policies call a resource, and what the service calls it."
     )
@@ -182,6 +199,12 @@ class ConnectorDocument(BaseModel):
     reach: ReachDocument = Field(default_factory=ReachDocument)
     limits: LimitsDocument = Field(default_factory=LimitsDocument)
     settings: dict[str, Any] = Field(default_factory=dict, description="What only this type of connector knows.")
+
+    @property
+    def dialect(self) -> Literal["postgres", "sqlite"] | None:
+        """Whose SQL is spoken at the URL; None where it is no database's."""
+        scheme = self.url.partition(":")[0]
+        return {"postgresql": "postgres", "sqlite": "sqlite"}.get(scheme)  # type: ignore[return-value] # one of these
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +328,8 @@ class Tool:
     call to a scope's filters; a policy that filters by another is refused when it is loaded. `records` is the member of
     the result that holds the record or the list of records, "" where the result itself is the record; a policy that
     narrows what may leave of a tool that names none is refused when it is loaded. What `touches` names is decided with
-    the call, and the first that no policy permits refuses it.
+    the call, and the first that no policy permits refuses it. `told` is what clients are told of the result where
+    `output_schema` is too much to tell: it must be true of every result.
     """
 
     resource: str
@@ -320,6 +344,7 @@ class Tool:
     filterable: frozenset[str] = frozenset()
     records: str | None = None
     touches: Touches | None = None
+    told: Mapping[str, Any] | None = None
 
 
 class NoSettings(BaseModel):
@@ -338,7 +363,9 @@ class Connector:
     `expired` tells whether a response means "renew the token and try again" (asked once a call). `describe` fetches
     what the service says of itself, to be pinned; `probe` is a harmless call that shows whether a grant works. `usage`
     reads from a response how much of the service's allowance is used, where it says so. `about` is a line for whoever
-    chooses a connector, `asks` what `aam connector add` asks them.
+    chooses a connector, `asks` what `aam connector add` asks them. `described_at` says where `describe` finds what
+    everybody may see: it is given a session without any credential then. `pin` makes a snapshot of a description that
+    an operator hands in.
     """
 
     name: str
@@ -354,3 +381,5 @@ class Connector:
     further_grants: Sequence[GrantKind] = ()
     about: str = ""
     asks: Sequence[Question] = USUAL_QUESTIONS
+    described_at: Callable[[ConnectorDocument], str | None] | None = None
+    pin: Callable[[ConnectorDocument, bytes], Awaitable[Any]] | None = None

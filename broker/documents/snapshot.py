@@ -14,6 +14,7 @@ from broker.documents.models import BrokerDocument
 from broker.documents.outline import Outline
 from broker.documents.source import Problem
 from broker.egress import Limits, Reach
+from broker.egress.database import DatabasePlace
 from broker.errors import DocumentsInvalid
 from broker.identity import BundleServer, Endpoint, Issuers, Registry, TrustBundle, TrustDomain
 from broker.policy import NO_CAPS, NO_POLICIES, AgentPolicies, Allowance, Cap
@@ -36,10 +37,13 @@ class Connection:
     svid_file: Path | None = None
     file: str = ""
     """The file of its document, by its name in the set."""
+    database: DatabasePlace | None = None
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of grants that it takes."""
+        """The kinds of grants that it takes; a file takes none."""
+        if self.document.dialect == "sqlite":
+            return ()
         named = self.document.grants.kinds
         return tuple(named if named is not None else (self.connector.grant, *self.connector.further_grants))
 

@@ -30,7 +30,7 @@ from broker.errors import (
 
 # What a response says of itself that a connector may need; cookies, challenges and locations stay here.
 _HEADERS_KEPT = frozenset(
-    {"content-type", "retry-after", "etag", "last-modified", "link", "sforce-limit-info"}
+    {"content-type", "retry-after", "etag", "last-modified", "link", "next-page", "sforce-limit-info"}
     | {"sforce-locator", "sforce-numberofrecords"}
 )
 _CHALLENGE = re.compile(r'\berror="?(invalid_request|invalid_token|insufficient_scope)\b')  # RFC 6750 §3.1

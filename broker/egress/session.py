@@ -13,6 +13,8 @@ from broker.egress.secret import Secret
 from broker.errors import EgressDenied, InvalidArguments, UpstreamUnauthorized
 
 _PLACE = re.compile(r"\{(\w+)\}")
+_COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_COOKIE_VALUE = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e,]*")
 # What egress writes itself: who calls, where, and how the message is framed
 _OURS = frozenset(
     {"authorization", "proxy-authorization", "cookie", "host", "content-length", "transfer-encoding", "connection"}
@@ -23,8 +25,8 @@ _OURS = frozenset(
 class Authorization(Protocol):
     """The credential of one grant, for the length of one attempt."""
 
-    async def header(self) -> Secret:
-        """Return the `Authorization` header's value that is current now."""
+    async def header(self) -> Secret | None:
+        """Return the `Authorization` header's value that is current now; None where a call goes without."""
         ...
 
     async def renew(self, spent: Secret) -> None:
@@ -72,25 +74,41 @@ class Session:
         headers = {} if body is None else {"Content-Type": "application/json"}
         return await self.send(method, url, headers, body)
 
-    async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Response:
+    async def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        cookies: Mapping[str, str] | None = None,
+    ) -> Response:
         """Send a whole request under the base URL's origin, with the credential.
 
         A credential that has expired is renewed and the request repeated: once in a session, however many requests it
-        makes. What a caller says of authorization, cookies, host or framing is left out.
+        makes. What a caller's headers say of authorization, cookies, host or framing is left out; `cookies` are sent.
         """
         if (wanted := origin(url)) != self._origin:
             raise EgressDenied(detail=f"{wanted} is not the service that this session is bound to")
         plain = {name: value for name, value in headers.items() if name.lower() not in _OURS}
+        if cookies:
+            plain["Cookie"] = _cookie(cookies)
         for last in (False, True):
             header = await self._authorization.header()
             response = await self._client.send(method, url, plain, body, self._dispatch, header)
-            if not self._expired(response):
+            if header is None or not self._expired(response):
                 return response
             if last or self._spent not in (None, header):
                 break
             self._spent = header
             await self._authorization.renew(header)
         raise UpstreamUnauthorized(detail="a token that was just issued is refused as expired")
+
+
+def _cookie(cookies: Mapping[str, str]) -> str:
+    """Write cookies (RFC 6265 §4.1.1); none may be two."""
+    if not all(_COOKIE_NAME.fullmatch(name) and _COOKIE_VALUE.fullmatch(value) for name, value in cookies.items()):
+        raise InvalidArguments("A cookie holds characters that do not belong in one.")
+    return "; ".join(f"{name}={value}" for name, value in cookies.items())
 
 
 def _fill(template: str, values: Mapping[str, str]) -> str:

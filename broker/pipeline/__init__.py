@@ -4,7 +4,7 @@ from broker.pipeline.call import Pipeline, harmless
 from broker.pipeline.consents import Consent, Consents
 from broker.pipeline.recorder import Recorder
 from broker.pipeline.request import Answer, Emit, Origin, Request, Transport, silent
-from broker.pipeline.service import service_of
+from broker.pipeline.service import service_of, session_of
 from broker.pipeline.usage import Usages
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "Usages",
     "harmless",
     "service_of",
+    "session_of",
     "silent",
 ]

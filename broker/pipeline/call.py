@@ -9,7 +9,7 @@ from broker.catalog import CatalogTool
 from broker.connector import ToolCall
 from broker.control import Approvals, KillSwitch
 from broker.documents import Documents, Snapshot
-from broker.egress import Egress, Session
+from broker.egress import Egress
 from broker.errors import (
     ActionNotBuilt,
     ArgumentsTooLarge,
@@ -25,7 +25,7 @@ from broker.pipeline.consents import Consents
 from broker.pipeline.payloads import DEEPEST, is_too_deep
 from broker.pipeline.recorder import Change, Recorder
 from broker.pipeline.request import Answer, Emit, Request
-from broker.pipeline.service import service_of
+from broker.pipeline.service import service_of, session_of
 from broker.pipeline.story import Story
 from broker.pipeline.touches import Decided, decide
 from broker.pipeline.usage import Usages
@@ -134,7 +134,7 @@ class Pipeline:
         delegated = request.identity.on_behalf_of
         try:
             with self._vault.open(service, delegated, tool.tool.scopes) as credential:
-                session = Session(service.client, service.url, credential, self.usages.noting(connection))
+                session = session_of(connection, service, credential, self.usages.noting(connection))
                 story.with_credential(credential, session)
                 assert tool.tool.run is not None  # noqa: S101 - step 5 saw to it
                 try:

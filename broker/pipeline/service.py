@@ -1,10 +1,12 @@
 """The place at which a connector's grants are good, as configured."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from broker.documents import Connection
-from broker.egress import Egress, Secret
+from broker.egress import Authorization, Egress, Response, Secret, Session
+from broker.egress.database import DatabaseSession
 from broker.errors import GrantMisplaced
 from broker.vault import Service
 
@@ -33,6 +35,17 @@ def service_of(connection: Connection, egress: Egress) -> Service:
         key_header=key.header,
         key_prefix=key.prefix,
         client_svid=None if connection.svid_file is None else partial(_read_svid, connection.svid_file),
+    )
+
+
+def session_of(
+    connection: Connection, service: Service, authorization: Authorization, expired: Callable[[Response], bool]
+) -> Session:
+    """Return what a connector's function is given for one attempt at its service, or at its database."""
+    if connection.database is None:
+        return Session(service.client, service.url, authorization, expired)
+    return DatabaseSession(
+        connection.database, connection.reach, connection.limits, connection.authority, authorization
     )
 
 

@@ -4,6 +4,7 @@ from typing import Protocol, Self
 
 from broker.audit import Record
 from broker.egress import HeaderSecret, Secret
+from broker.errors import GrantUnavailable
 from broker.store import GrantRow
 from broker.vault.matcher import SecretMatcher
 from broker.vault.service import Service
@@ -62,3 +63,22 @@ class Opened:
 
     def __exit__(self, *_: object) -> None:
         self.matcher = SecretMatcher()  # the secrets' encodings go with the attempt
+
+
+class Unneeded(Opened):
+    """In the place of a grant where the service takes none: a file of this machine. There is nothing to present."""
+
+    def __init__(self) -> None:
+        self.matcher = SecretMatcher()
+
+    async def header(self) -> HeaderSecret:
+        """Refuse: what asks for a credential is called without one by mistake."""
+        raise GrantUnavailable(detail="the connector takes no grants")
+
+    async def renew(self, spent: Secret) -> None:  # noqa: ARG002 - the protocol's own signature
+        """Refuse."""
+        raise GrantUnavailable(detail="the connector takes no grants")
+
+    def record(self) -> Record | None:
+        """Return nothing: no credential was used."""
+        return None

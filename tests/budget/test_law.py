@@ -163,9 +163,11 @@ class Spending(RuleBasedStateMachine):
         assert spent == self.billed
 
 
-TestTheLaw = pytest.mark.slow(Spending.TestCase)
-"""Issue 7: the law, with many interleavings."""
-TestTheLaw.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+@pytest.mark.slow
+class TestTheLaw(Spending.TestCase):  # type: ignore[misc, valid-type] # hypothesis makes the class when it runs
+    """Issue 7: the law, with many interleavings."""
+
+    settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 
 
 @pytest.mark.anyio

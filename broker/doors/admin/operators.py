@@ -13,7 +13,7 @@ from broker.audit import Record
 from broker.control import Approvals, Budgets, Cut, KillSwitch
 from broker.documents import Connection, Documents
 from broker.doors.entrance import RefusedAuthentications
-from broker.egress import Egress, Session
+from broker.egress import Egress, Secret, Session
 from broker.egress import Response as Answer
 from broker.errors import (
     InternalError,
@@ -28,7 +28,7 @@ from broker.errors import (
 from broker.evidence.heads import Heads
 from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
-from broker.pipeline import Consents, Recorder, Usages, harmless, service_of
+from broker.pipeline import Consents, Recorder, Usages, harmless, service_of, session_of
 from broker.vault import AccessKeys, Opened, Rekeying, SigningKeys, Vault
 
 _LARGEST_BODY = 1 << 20
@@ -50,11 +50,11 @@ class OperatorCall:
 
     session: Session
     facts: dict[str, Any]
-    credential: Opened
+    credential: Opened | None = None
 
     def release(self, text: str) -> str:
         """Return what the service has said, or raise `LeakBlocked`: operators see no credentials either."""
-        if self.credential.matcher.hits(text.encode("utf-8", "replace")):
+        if self.credential is not None and self.credential.matcher.hits(text.encode("utf-8", "replace")):
             raise LeakBlocked(detail="the service's answer held the credential of this call")
         return text
 
@@ -159,7 +159,7 @@ class Operators:
                     noting(answer)
                 return expired(answer)
 
-            session = Session(service.client, service.url, credential, noted)
+            session = session_of(connection, service, credential, noted)
             call = OperatorCall(session, {}, credential)
             try:
                 yield call
@@ -172,12 +172,41 @@ class Operators:
                 call.facts.update(credential=credential.record(), outcome={"code": code})
                 await self.recorder.note(kind, actor=actor, connector=connection.name, **call.facts)
 
+    @contextlib.asynccontextmanager
+    async def calling_openly(
+        self, connection: Connection, url: str, kind: str, actor: Record
+    ) -> AsyncIterator[OperatorCall]:
+        """Open a session without any credential, bound to the place of a URL, within the connector's reach."""
+        client = self.egress.client(connection.reach, connection.limits, connection.authority)
+        call = OperatorCall(Session(client, url, _NoCredential(), lambda _response: False), {})
+        code: str | None = InternalError.code
+        try:
+            yield call
+            code = None
+        except Refusal as refusal:
+            code = refusal.code
+            raise
+        finally:
+            call.facts.update(credential=None, outcome={"code": code})
+            await self.recorder.note(kind, actor=actor, connector=connection.name, **call.facts)
 
-async def body(request: Request) -> bytes:
+
+class _NoCredential:
+    """For calls that are made without any."""
+
+    async def header(self) -> Secret | None:
+        """Return none."""
+        return None
+
+    async def renew(self, spent: Secret) -> None:
+        """Do nothing: what is refused without a credential, is refused."""
+
+
+async def body(request: Request, most: int = _LARGEST_BODY) -> bytes:
     """Read a request's body; raise `OperatorRequestInvalid` if it is too large."""
-    text = b""
+    text = bytearray()
     async for chunk in request.stream():
         text += chunk
-        if len(text) > _LARGEST_BODY:
+        if len(text) > most:
             raise OperatorRequestInvalid("The request is too large.")
-    return text
+    return bytes(text)

@@ -153,7 +153,7 @@ def _definition(tool: CatalogTool, narrowing: Narrowing) -> types.Tool:
         name=tool.name,
         description=tool.tool.description + said(narrowing),
         input_schema=dict(narrowed_schema(tool.tool.input_schema, narrowing) if narrowing else tool.tool.input_schema),
-        output_schema=dict(tool.tool.output_schema),
+        output_schema=dict(tool.tool.output_schema if tool.tool.told is None else tool.tool.told),
         annotations=types.ToolAnnotations(
             read_only_hint=tool.tool.reads_only,
             destructive_hint=not tool.tool.reads_only,

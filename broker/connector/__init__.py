@@ -15,10 +15,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from broker import errors
 from broker.connector.answers import checked, list_of, object_of, retry_after
 from broker.connector.asking import USUAL_QUESTIONS, Question
+from broker.connector.models import APIS, INVOKE, MODELS, Api, ModelProvider
 from broker.egress import Limits, Response, Session
 from broker.egress.database import DatabaseSession, Permitted, Rows
 
 __all__ = [
+    "APIS",
+    "INVOKE",
+    "MODELS",
+    "Api",
+    "ApiKeyDocument",
     "Comparison",
     "Connector",
     "ConnectorDocument",
@@ -28,6 +34,7 @@ __all__ = [
     "Endpoints",
     "GrantKind",
     "HttpsUrl",
+    "ModelProvider",
     "Permitted",
     "Question",
     "Response",
@@ -187,8 +194,9 @@ class ConnectorDocument(BaseModel):
     url: HttpsUrl | DatabaseUrl = Field(
         description="The one URL under which the service is called: https, or that of a database."
     )
-    resources: Annotated[dict[Name, Annotated[str, Field(min_length=1)]], Field(min_length=1)] = Field(
-        description="What policies call a resource, and what the service calls it."
+    resources: dict[Name, Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="What policies call a resource, and what the service calls it; a service of models has none.",
     )
     snapshot: SnapshotName | None = Field(
         default=None,
@@ -365,7 +373,9 @@ class Connector:
     reads from a response how much of the service's allowance is used, where it says so. `about` is a line for whoever
     chooses a connector, `asks` what `aam connector add` asks them. `described_at` says where `describe` finds what
     everybody may see: it is given a session without any credential then. `pin` makes a snapshot of a description that
-    an operator hands in.
+    an operator hands in. `models` makes
+    it a service of models, which `ModelRoute` documents name; `api_key` is how a key is sent unless the document says
+    otherwise.
     """
 
     name: str
@@ -383,3 +393,5 @@ class Connector:
     asks: Sequence[Question] = USUAL_QUESTIONS
     described_at: Callable[[ConnectorDocument], str | None] | None = None
     pin: Callable[[ConnectorDocument, bytes], Awaitable[Any]] | None = None
+    models: ModelProvider | None = None
+    api_key: ApiKeyDocument = field(default_factory=ApiKeyDocument)

@@ -3,19 +3,22 @@
 import importlib.util
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from broker.catalog import Catalog, CatalogTool, catalog_tool
-from broker.connector import Connector, ConnectorDocument
+from broker.connector import MODELS, Connector, ConnectorDocument
 from broker.connector.installed import installed_types
 from broker.documents.findings import Findings, value_at
 from broker.documents.parse import Document, check_settings
 from broker.documents.snapshot import Connection, FindConnector
 from broker.documents.trust import certificate_authority, check_url, networks, origin
 from broker.documents.words import closest, nearest
-from broker.egress import Reach
+from broker.egress import Limits, Reach
 from broker.egress.database import DatabasePlace, database_place
+
+_MISSING = "'resources' is missing"
 
 
 def check_connections(findings: Findings, find: FindConnector) -> tuple[dict[str, Connection], Catalog]:
@@ -65,6 +68,12 @@ def _connector(findings: Findings, document: Document, find: FindConnector) -> C
 def _connection(findings: Findings, document: Document, connector: Connector) -> Connection:
     spec: ConnectorDocument = document.spec
     findings.report(check_settings(document, connector.settings, spec.settings))
+    if connector.models is None and not spec.resources:
+        stands = "resources" in spec.model_fields_set
+        words = "must have at least 1: name what policies may speak of"
+        findings.wrong(document, ("spec", "resources") if stands else ("spec",), words if stands else _MISSING)
+    if document.name == MODELS:
+        findings.wrong(document, ("metadata", "name"), "a connector cannot be called 'models': that is what models are")
     private = networks(findings, document, ("spec", "reach", "private_ranges"), spec.reach.private_ranges)
     database = _database(findings, document)
     own = origin(spec.url) if database is None else database.origin
@@ -88,7 +97,7 @@ def _connection(findings: Findings, document: Document, connector: Connector) ->
         connector,
         spec,
         reach,
-        spec.limits.limits(),
+        _limits(connector, spec),
         authority,
         snapshot_file,
         _snapshot(findings, document, snapshot_file),
@@ -96,6 +105,14 @@ def _connection(findings: Findings, document: Document, connector: Connector) ->
         document.source.file,
         database,
     )
+
+
+def _limits(connector: Connector, spec: ConnectorDocument) -> Limits:
+    """Return a connector's caps: a model may think for longer than other services, unless its document says not."""
+    limits = spec.limits.limits()
+    if connector.models is None or "total_seconds" in spec.limits.model_fields_set:
+        return limits
+    return replace(limits, total_seconds=connector.models.seconds)
 
 
 def _database(findings: Findings, document: Document) -> DatabasePlace | None:

@@ -9,6 +9,7 @@ from broker.egress.knocking import knock
 from broker.egress.reach import Reach, origin
 from broker.egress.secret import HeaderSecret, Secret
 from broker.egress.session import Authorization, Session
+from broker.egress.streamed import Streamed
 
 __all__ = [
     "Authorization",
@@ -21,6 +22,7 @@ __all__ = [
     "Response",
     "Secret",
     "Session",
+    "Streamed",
     "knock",
     "origin",
 ]

@@ -17,6 +17,7 @@ from yarl import URL
 
 from broker.egress.reach import CheckedResolver, Reach
 from broker.egress.secret import HeaderSecret, Secret
+from broker.egress.streamed import Streamed
 from broker.errors import (
     EgressDenied,
     Refusal,
@@ -31,6 +32,7 @@ from broker.errors import (
 # What a response says of itself that a connector may need; cookies, challenges and locations stay here.
 _HEADERS_KEPT = frozenset(
     {"content-type", "retry-after", "etag", "last-modified", "link", "next-page", "sforce-limit-info"}
+    | {"x-generation-id"}
     | {"sforce-locator", "sforce-numberofrecords"}
 )
 _CHALLENGE = re.compile(r'\berror="?(invalid_request|invalid_token|insufficient_scope)\b')  # RFC 6750 §3.1
@@ -113,9 +115,10 @@ class Client:
         self.tls = tls
         connector = _Connector(ssl=tls, resolver=CheckedResolver(reach), limit=limits.connections)
         connector.check_peer = check_peer
+        self._whole = aiohttp.ClientTimeout(total=limits.total_seconds, connect=limits.connect_seconds)
         self._http = aiohttp.ClientSession(
             connector=connector,
-            timeout=aiohttp.ClientTimeout(total=limits.total_seconds, connect=limits.connect_seconds),
+            timeout=self._whole,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
         )
@@ -134,14 +137,12 @@ class Client:
         Raises `EgressDenied` before anything is sent, `UpstreamUnreachable` when nothing was, and `UpstreamTimeout` or
         `UpstreamInterrupted` when the service may have acted. Cancelling closes the connection.
         """
-        target = self.reach.check_url(url)
-        _check_headers(method, headers)
-        if body is not None and len(body) > self.limits.request_bytes:
-            raise EgressDenied(f"The request is larger than the {self.limits.request_bytes} bytes that may be sent.")
-        _DISPATCH.set(dispatch)
+        target = self._checked(method, url, headers, body, dispatch)
         failure: Refusal
         try:
-            return await self._exchange(method, target, headers, body, authorization)
+            async with await self._begin(method, target, headers, body, authorization) as response:
+                challenge = _challenge(response.headers.get("www-authenticate", ""))
+                return Response(response.status, _kept(response), await self._read(response), challenge)
         except Refusal as refused:
             failure = refused.anew()
         except TimeoutError:
@@ -152,25 +153,69 @@ class Client:
         # Raised out here, so that it carries neither their exceptions nor their frames: those hold the token
         raise failure
 
-    async def _exchange(
-        self, method: str, target: URL, headers: Mapping[str, str], body: bytes | None, authorization: Secret | None
-    ) -> Response:
-        async with self._http.request(
+    async def stream(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        dispatch: Dispatch,
+        authorization: Secret | None = None,
+    ) -> Streamed:
+        """Send one request and return once its head is answered; whoever asked reads the rest, or closes it.
+
+        No time is set for the whole: `total_seconds` is how long the service may say nothing. Raises as `send` does.
+        """
+        target = self._checked(method, url, headers, body, dispatch)
+        failure: Refusal
+        timeout = aiohttp.ClientTimeout(
+            total=None, connect=self.limits.connect_seconds, sock_read=self.limits.total_seconds
+        )
+        try:
+            response = await self._begin(method, target, headers, body, authorization, timeout)
+            return Streamed(response, _kept(response), self.limits.response_bytes)
+        except Refusal as refused:
+            failure = refused.anew()
+        except TimeoutError:
+            failure = (UpstreamTimeout if dispatch.sent else UpstreamUnreachable)(detail="timed out")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            kind = UpstreamInterrupted if dispatch.sent else UpstreamUnreachable
+            failure = kind(detail=f"{type(error).__name__}{_tls_reason(error)}")
+        raise failure
+
+    def _checked(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, dispatch: Dispatch
+    ) -> URL:
+        """Return where a request goes; raise `EgressDenied` if it may not."""
+        target = self.reach.check_url(url)
+        _check_headers(method, headers)
+        if body is not None and len(body) > self.limits.request_bytes:
+            raise EgressDenied(f"The request is larger than the {self.limits.request_bytes} bytes that may be sent.")
+        _DISPATCH.set(dispatch)
+        return target
+
+    async def _begin(
+        self,
+        method: str,
+        target: URL,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        authorization: Secret | None,
+        timeout: aiohttp.ClientTimeout | None = None,  # noqa: ASYNC109 - aiohttp's own
+    ) -> aiohttp.ClientResponse:
+        """Send a request; redirects are an error."""
+        response = await self._http.request(
             method,
             target,
             headers=_with(headers, authorization),
             data=body,
             allow_redirects=False,
-        ) as response:
-            if response.status in _REDIRECTS:
-                raise UpstreamRedirected(detail=f"HTTP {response.status}")
-            kept = {name.lower(): value for name, value in response.headers.items()}
-            return Response(
-                response.status,
-                {name: kept[name] for name in _HEADERS_KEPT & kept.keys()},
-                await self._read(response),
-                _challenge(kept.get("www-authenticate", "")),
-            )
+            timeout=self._whole if timeout is None else timeout,
+        )
+        if response.status in _REDIRECTS:
+            response.close()
+            raise UpstreamRedirected(detail=f"HTTP {response.status}")
+        return response
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         body = bytearray()
@@ -221,6 +266,12 @@ class Egress:
             await client.close()
         self._clients.clear()
         await asyncio.sleep(_CLOSING_SECONDS)  # a connection that was cut closes in the loop's next rounds
+
+
+def _kept(response: aiohttp.ClientResponse) -> Mapping[str, str]:
+    """Return the few headers that a connector may need."""
+    found = {name.lower(): value for name, value in response.headers.items()}
+    return {name: found[name] for name in _HEADERS_KEPT & found.keys()}
 
 
 def _with(headers: Mapping[str, str], authorization: Secret | None) -> Mapping[str, str]:

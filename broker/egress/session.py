@@ -10,6 +10,7 @@ import msgspec
 from broker.egress.client import Client, Dispatch, Response
 from broker.egress.reach import climbs, origin
 from broker.egress.secret import Secret
+from broker.egress.streamed import Streamed
 from broker.errors import EgressDenied, InvalidArguments, UpstreamUnauthorized
 
 _PLACE = re.compile(r"\{(\w+)\}")
@@ -97,6 +98,22 @@ class Session:
             response = await self._client.send(method, url, plain, body, self._dispatch, header)
             if header is None or not self._expired(response):
                 return response
+            if last or self._spent not in (None, header):
+                break
+            self._spent = header
+            await self._authorization.renew(header)
+        raise UpstreamUnauthorized(detail="a token that was just issued is refused as expired")
+
+    async def stream(self, url: str, headers: Mapping[str, str], body: bytes) -> Streamed:
+        """Post a request whose answer is read as it comes; otherwise as `send`."""
+        if (wanted := origin(url)) != self._origin:
+            raise EgressDenied(detail=f"{wanted} is not the service that this session is bound to")
+        for last in (False, True):
+            header = await self._authorization.header()
+            answer = await self._client.stream("POST", url, headers, body, self._dispatch, header)
+            if header is None or not self._expired(Response(answer.status, answer.headers, b"")):
+                return answer
+            answer.close()
             if last or self._spent not in (None, header):
                 break
             self._spent = header

@@ -28,7 +28,7 @@ from broker.errors import (
 from broker.evidence.heads import Heads
 from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
-from broker.pipeline import Consents, Recorder, Usages, harmless, service_of, session_of
+from broker.pipeline import Consents, ModelCalls, Recorder, Usages, harmless, service_of, session_of
 from broker.vault import AccessKeys, Opened, Rekeying, SigningKeys, Vault
 
 _LARGEST_BODY = 1 << 20
@@ -81,6 +81,7 @@ class Operators:
         access_keys: AccessKeys,
         consents: Consents,
         budgets: Budgets,
+        models: ModelCalls,
     ) -> None:
         self.documents = documents
         self.recorder = recorder
@@ -99,6 +100,7 @@ class Operators:
         self.access_keys = access_keys
         self.consents = consents
         self.budgets = budgets
+        self.models = models
         self.fetched: dict[str, bytes] = {}
         self.pruning = asyncio.Lock()
         """Held while something is pruned, and while an export takes its place before the next thing that is."""

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from broker.budget import CallSlots, Ledger
+from broker.budget import CallSlots, Hold, Ledger
 from broker.budget import Target as Priced
 from broker.connector import INVOKE
 from broker.control import KillSwitch
@@ -22,7 +22,7 @@ from broker.errors import (
     UnknownModel,
 )
 from broker.identity import Agent
-from broker.models import Health, Route, Target, Wanted, body_of, failure_of, headers_of, read, said_of, watch
+from broker.models import Health, Route, Target, Wanted, Watch, body_of, failure_of, headers_of, read, said_of, watch
 from broker.pipeline.attempts import Attempt, Failed, Model, ask_of
 from broker.pipeline.passed import Passed
 from broker.pipeline.prices import Prices
@@ -32,6 +32,7 @@ from broker.pipeline.request import ModelAnswer, ModelRequest, Pass
 from broker.pipeline.service import service_of
 from broker.pipeline.story import Story
 from broker.policy import AccessRequest, Context
+from broker.store import Transaction
 from broker.vault import Vault
 from broker.vault.opened import Opened
 
@@ -175,13 +176,19 @@ class _Trying:
         allowance = self._documents.allowance_of(self._agent.workload)
         hold = calls._ledger.hold(story.call_id, number, self._agent, allowance, priced, ask, rates)  # noqa: SLF001
         if story.begun:
-            await calls._recorder.store.commits.commit(hold.begin)  # noqa: SLF001
+            await calls._recorder.store.commits.commit(lambda change: self._instead(hold, change))  # noqa: SLF001
         else:
             await story.begin(hold.begin)
         attempt = Attempt(number, target, hold)
         self._attempts.append(attempt)
         story.settles(hold.settle)
         return attempt
+
+    def _instead(self, hold: Hold, transaction: Transaction) -> None:
+        """Settle the attempts that have failed, in the commit that holds for the next: what they gave back is free."""
+        for attempt in self._attempts:
+            attempt.hold.settle(transaction)
+        hold.begin(transaction)
 
     def records(self) -> list[dict[str, Any]]:
         """Return what the trail says of each attempt."""
@@ -249,15 +256,17 @@ class _Trying:
             if following.broken:
                 break
             if following.over:
-                return self._cut(attempt, following.cut())
+                return self._cut(attempt, following)
         following.end()
         attempt.answered(wanted.api, following.said)
         self._story.executed()
         return following.tail
 
-    def _cut(self, attempt: Attempt, end: bytes) -> bytes:
-        """End a stream that goes on beyond the cap: nobody knows what it costs, so it costs all that was held."""
+    def _cut(self, attempt: Attempt, following: Watch) -> bytes:
+        """End a stream that goes on beyond the cap: an overrun, as a token is an event at most."""
         attempt.status, attempt.detail = "over_cap", "the provider went on beyond the output cap"
+        attempt.hold.ran_over(following.events // self._wanted.choices)
+        end = following.cut()
         if not end:
             raise OutputOverCap
         return end

@@ -30,6 +30,7 @@ from broker.testing.trust_domain import DevelopmentTrustDomain
 from tests.benchmarks.evidence import appends, growth
 from tests.benchmarks.identities import identities
 from tests.benchmarks.load import Measured, measure_direct, measure_mcp, measure_simple_salesforce
+from tests.benchmarks.models import models, rows
 from tests.benchmarks.policies import deciding, reloading
 
 _WORKLOAD = "spiffe://prod/agent/finance-analyst"
@@ -100,6 +101,8 @@ def main() -> None:
             figures["appends"] = appends(Path(place), arguments.calls * 5)
             sizes = [int(size) for size in arguments.records.split(",")]
             figures["growth"] = growth(Path(place), sizes, status.update)
+            status.update("models")
+            figures["models"] = models(Path(place) / "models", arguments.calls)
             # Last: what starts after them would begin with their memory
             status.update("deciding")
             figures["deciding"] = deciding()
@@ -272,7 +275,18 @@ def _print(figures: dict[str, Any]) -> None:
         )
     )
     _print_evidence(console, figures)
+    _print_models(console, figures["models"])
     _print_policies(console, figures)
+
+
+def _print_models(console: Console, figures: dict[str, Any]) -> None:
+    columns = ("models", "callers", "way", "calls/s", "p99 ms", "added to first ms", "added to last ms", "failed")
+    table = Table(*columns, title="Models, beside a direct call and npm's portkey")
+    for row in rows(figures):
+        table.add_row(*row)
+    console.print(table)
+    memory = ", ".join(f"{who} {found} MB" for who, found in figures["memory_mb"].items())
+    console.print(f"memory after load: {memory}. {figures.get('portkey', '')}")
 
 
 def _print_policies(console: Console, figures: dict[str, Any]) -> None:

@@ -18,6 +18,8 @@ _PROOF = {
     "proof": "",
 }
 _ORIGIN = {"transport": "", "source": "", "client": "client", "client_version": "", "protocol": "MCP"}
+_TIMES = (("first_ms", "first token"), ("ms", "ended"))
+_NANO = 10**9
 Line = tuple[str, str]
 """A heading, which may be empty, and what stands beside it."""
 
@@ -116,13 +118,36 @@ def _outcome(finished: Record) -> Iterator[Line]:
     if outcome.get("detail"):
         yield "", str(outcome["detail"])
     if "result_bytes" in outcome:
-        removed = counted(outcome["credentials_removed"], "credential")
         size = counted(outcome["result_bytes"], "byte")
-        yield "", f"a result of {size}, keyed digest {outcome['result_hmac'][:16]}…, {removed} removed from it"
+        said = f"a result of {size}, keyed digest {outcome['result_hmac'][:16]}…"
+        if "credentials_removed" in outcome:
+            said += f", {counted(outcome['credentials_removed'], 'credential')} removed from it"
+        yield "", said
+    for attempt in outcome.get("attempts") or ():
+        yield from _attempt(attempt)
     steps = outcome.get("steps_us") or {}
     if steps:
         in_order = sorted(steps.items(), key=lambda step: step[1])
         yield "steps", " · ".join(f"{name} after {microseconds / 1000:.1f} ms" for name, microseconds in in_order)
+
+
+def _attempt(attempt: Mapping[str, Any]) -> Iterator[Line]:
+    """Yield one attempt at a model: who was asked, what came of it, how long it took, and what it cost."""
+    where = ", ".join(str(one) for one in (attempt.get("region"), *attempt.get("labels", ())) if one)
+    yield (
+        "attempt",
+        f"{attempt['target']}{f' ({where})' if where else ''}  {attempt['status']}  {_why(attempt)}".rstrip(),
+    )
+    usage = attempt.get("usage")
+    tokens = f"{usage['input']} tokens in, {usage['output']} out" if usage else "usage unknown"
+    cost = "no price" if attempt.get("cost") is None else f"${attempt['cost'] / _NANO:.6f} ({attempt['cost_source']})"
+    times = [f"{words} after {attempt[name]} ms" for name, words in _TIMES if attempt.get(name) is not None]
+    yield "", "; ".join([tokens, f"{cost} of ${attempt.get('held', 0) / _NANO:.6f} held", *times])
+
+
+def _why(attempt: Mapping[str, Any]) -> str:
+    said = (attempt.get("trouble"), attempt.get("detail"), attempt.get("finish"), attempt.get("answered_by"))
+    return ", ".join(str(one) for one in said if one)
 
 
 def _run(requested: Record, run: Sequence[Mapping[str, Any]]) -> Iterator[Line]:

@@ -134,4 +134,6 @@ async def test_time(served: Served) -> None:
     for era in ("legacy", "2026-07-28"):
         async with connected(broker, "streamable-http", era) as client:
             result = await client.call_tool("up_get_current_time", {"timezone": "UTC"})
-            assert json.loads(result.content[0].text)["timezone"] == "UTC"
+            (content,) = result.content
+            assert content.type == "text"
+            assert json.loads(content.text)["timezone"] == "UTC"

@@ -27,7 +27,8 @@ LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 
 # Who may import a library that is a matter of one room's
 ONLY_IN = {
-    "sqlite3": {"store"},
+    "sqlite3": {"store", "egress"},
+    "psycopg": {"egress"},
     "sqlite_utils": {"store"},
     "aiohttp": {"egress"},
     "mcp": {"doors", "app", "cli"},
@@ -39,8 +40,8 @@ ONLY_IN = {
     "grpc": {"identity"},
     "google": {"identity"},
     "cryptography": {"identity", "vault", "audit", "cli", "testing"},
-    "ruamel": {"documents", "cli"},
-    "jsonschema_rs": {"catalog"},
+    "ruamel": {"documents", "cli", "openapi"},
+    "jsonschema_rs": {"catalog", "openapi"},
     "cel": {"policy"},
     "genai_prices": {"budget"},
 }

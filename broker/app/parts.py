@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from broker.app.federation import Federation
 from broker.app.options import Options
 from broker.budget import CallLimits, CallSlots, Ledger
-from broker.control import Approvals, KillSwitch, Webhooks
+from broker.control import Approvals, Budgets, KillSwitch, Webhooks
 from broker.documents import Documents, Snapshot
 from broker.doors.entrance import Entrance, RefusedAuthentications
 from broker.doors.mcp import McpServer
@@ -68,6 +68,7 @@ class Parts:
         self.approvals = Approvals(store, recorder.digest, vault, self.webhooks.announce, recorder.owe)
         limits = CallLimits(store)
         self.ledger = Ledger(store)
+        self.budgets = Budgets(documents, store, self.webhooks.deliver)
         self.pipeline = Pipeline(
             documents, self.switch, self.approvals, recorder, self.slots, limits, vault, self.egress, self.consents
         )

@@ -24,6 +24,8 @@ COMMANDS = {
     "client-config": ("client_config", "Print how an MCP client connects as an agent."),
     "agents": ("agents", "List the registered agents; suspend and resume them."),
     "approvals": ("approvals", "See which calls wait for a person's approval, and decide them."),
+    "budget": ("budget", "Show what may be spent on models, and what is; raise a budget for a time."),
+    "spend": ("spend", "Sum up what models have cost: by agent, team, model, provider and day."),
     "tools": ("tools", "List the tools that an agent can know of."),
     "grants": ("grants", "Connect, test, rotate and revoke the accounts that the broker uses."),
     "connectors": ("connectors", "List the connectors: their accounts, and how much of their allowance is used."),

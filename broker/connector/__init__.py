@@ -19,6 +19,7 @@ from broker.connector.asking import USUAL_QUESTIONS, Question
 from broker.connector.dialogue import Dialogue, NoDialogue
 from broker.connector.process import ProcessDocument
 from broker.egress import Limits, Process, Response, Session, Streamed
+from broker.egress.database import DatabaseSession, Permitted, Rows
 
 __all__ = [
     "WHOLE",
@@ -26,15 +27,19 @@ __all__ = [
     "Connector",
     "ConnectorDocument",
     "Cursors",
+    "DatabaseSession",
     "Dialogue",
     "Emit",
     "Endpoints",
     "GrantKind",
+    "HttpsUrl",
     "NoDialogue",
+    "Permitted",
     "Process",
     "ProcessDocument",
     "Question",
     "Response",
+    "Rows",
     "Scope",
     "Session",
     "Streamed",
@@ -64,6 +69,16 @@ HttpsUrl = Annotated[
     Field(
         pattern=r"^https://[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?(/[A-Za-z0-9._~%!$&'()*+,;=:@/-]*)?$",
         examples=["https://example.my.salesforce.com"],
+    ),
+]
+DatabaseUrl = Annotated[
+    str,
+    Field(
+        pattern=(
+            r"^(postgresql://[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?/[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"
+            r"(\?sslmode=(verify-full|disable))?|sqlite:[A-Za-z0-9._~/-]{1,400})$"
+        ),
+        examples=["postgresql://db.example.com/crm", "sqlite:data/crm.db"],
     ),
 ]
 SnapshotName = Annotated[
@@ -180,8 +195,9 @@ class ConnectorDocument(BaseModel):
     type: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")] = Field(
         description="Which connector this is: the name it is installed under.", examples=["salesforce"]
     )
-    url: HttpsUrl | None = Field(
-        default=None, description="The one URL under which the service is called; a program has none."
+    url: HttpsUrl | DatabaseUrl | None = Field(
+        default=None,
+        description="The one URL under which the service is called: https, or that of a database. A program has none.",
     )
     process: ProcessDocument | None = Field(
         default=None, description="The program that is the service, where it is one on this machine."
@@ -200,6 +216,12 @@ class ConnectorDocument(BaseModel):
     reach: ReachDocument = Field(default_factory=ReachDocument)
     limits: LimitsDocument = Field(default_factory=LimitsDocument)
     settings: dict[str, Any] = Field(default_factory=dict, description="What only this type of connector knows.")
+
+    @property
+    def dialect(self) -> Literal["postgres", "sqlite"] | None:
+        """Whose SQL is spoken at the URL; None where it is no database's."""
+        scheme = (self.url or "").partition(":")[0]
+        return {"postgresql": "postgres", "sqlite": "sqlite"}.get(scheme)  # type: ignore[return-value] # one of these
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +353,8 @@ class Tool:
     call to a scope's filters; a policy that filters by another is refused when it is loaded. `records` is the member of
     the result that holds the record or the list of records, "" where the result itself is the record; a policy that
     narrows what may leave of a tool that names none is refused when it is loaded. What `touches` names is decided with
-    the call, and the first that no policy permits refuses it.
+    the call, and the first that no policy permits refuses it. `told` is what clients are told of the result where
+    `output_schema` is too much to tell: it must be true of every result.
 
     `name` is what clients call it, behind the connector's name unless it is not `prefixed`; without one it is called by
     its resource and action. `serves` is `tool`, or what else of MCP it stands behind, which is not among the tools that
@@ -353,6 +376,7 @@ class Tool:
     filterable: frozenset[str] = frozenset()
     records: str | None = None
     touches: Touches | None = None
+    told: Mapping[str, Any] | None = None
     name: str | None = None
     prefixed: bool = True
     serves: Literal["tool", "resource", "subscription", "prompt", "completion"] = "tool"
@@ -377,7 +401,9 @@ class Connector:
     what the service says of itself, to be pinned; `probe` is a harmless call that shows whether a grant works. `usage`
     reads from a response how much of the service's allowance is used, where it says so. `processes` says that its
     service may be a program, `discovers` that its snapshot says which resources there are. `about` is a line for
-    whoever chooses a connector, `asks` what `aam connector add` asks them.
+    whoever chooses a connector, `asks` what `aam connector add` asks them. `described_at` says where `describe` finds
+    what everybody may see: it is given a session without any credential then. `pin` makes a snapshot of a description
+    that an operator hands in.
     """
 
     name: str
@@ -395,3 +421,5 @@ class Connector:
     discovers: bool = False
     about: str = ""
     asks: Sequence[Question] = USUAL_QUESTIONS
+    described_at: Callable[[ConnectorDocument], str | None] | None = None
+    pin: Callable[[ConnectorDocument, bytes], Awaitable[Any]] | None = None

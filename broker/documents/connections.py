@@ -1,5 +1,6 @@
 """Connectors as configured: where each may reach, what it has pinned, and the tools that it offers."""
 
+import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from broker.documents.snapshot import Connection, FindConnector
 from broker.documents.trust import certificate_authority, check_url, networks, origin
 from broker.documents.words import closest, nearest
 from broker.egress import Reach
+from broker.egress.database import DatabasePlace, database_place
 
 
 def check_connections(findings: Findings, find: FindConnector) -> tuple[dict[str, Connection], Catalog]:
@@ -65,13 +67,14 @@ def _connection(findings: Findings, document: Document, connector: Connector) ->
     findings.report(check_settings(document, connector.settings, spec.settings))
     _check_place(findings, document, connector)
     private = networks(findings, document, ("spec", "reach", "private_ranges"), spec.reach.private_ranges)
-    own = () if spec.url is None else (origin(spec.url),)
-    reach = Reach(frozenset({*own, *connector.hosts, *spec.reach.hosts}), private)
+    database = _database(findings, document)
+    own = "" if spec.url is None else origin(spec.url) if database is None else database.origin
+    reach = Reach(frozenset({own, *connector.hosts, *spec.reach.hosts} - {""}), private)
     authority = certificate_authority(
         findings, document, ("spec", "reach", "certificate_authority"), spec.reach.certificate_authority
     )
     for place, url in (
-        (("spec", "url"), spec.url),
+        (("spec", "url"), spec.url if spec.dialect is None else None),
         (("spec", "oauth", "token_endpoint"), spec.oauth.token_endpoint),
         (("spec", "oauth", "revocation_endpoint"), spec.oauth.revocation_endpoint),
         (("spec", "oauth", "identity_provider"), spec.oauth.identity_provider),
@@ -92,7 +95,27 @@ def _connection(findings: Findings, document: Document, connector: Connector) ->
         _snapshot(findings, document, snapshot_file),
         None if spec.oauth.client_svid is None else _beside(findings, document, spec.oauth.client_svid),
         document.source.file,
+        database,
     )
+
+
+def _database(findings: Findings, document: Document) -> DatabasePlace | None:
+    """Return the database that the URL names, a file beside the document; note a mistake if it cannot be used."""
+    spec: ConnectorDocument = document.spec
+    if spec.url is None:
+        return None
+    try:
+        place = database_place(spec.url, (findings.files.directory / document.source.file).parent)
+    except ValueError as error:
+        findings.wrong(document, ("spec", "url"), str(error))
+        return None
+    if place is not None and place.dialect == "postgres" and importlib.util.find_spec("psycopg") is None:
+        findings.wrong(
+            document,
+            ("spec", "url"),
+            "PostgreSQL needs a driver that is not installed: pip install 'agent-access-manager[postgres]'",
+        )
+    return place
 
 
 def _check_place(findings: Findings, document: Document, connector: Connector) -> None:

@@ -14,9 +14,10 @@ from broker.documents.models import BrokerDocument
 from broker.documents.outline import Outline
 from broker.documents.source import Problem
 from broker.egress import Limits, Reach
+from broker.egress.database import DatabasePlace
 from broker.errors import DocumentsInvalid
 from broker.identity import BundleServer, Endpoint, Issuers, Registry, TrustBundle, TrustDomain
-from broker.policy import NO_CAPS, NO_POLICIES, AgentPolicies, Allowance
+from broker.policy import NO_CAPS, NO_POLICIES, AgentPolicies, Allowance, Cap
 
 FindConnector = Callable[[str], Connector]
 
@@ -36,6 +37,7 @@ class Connection:
     svid_file: Path | None = None
     file: str = ""
     """The file of its document, by its name in the set."""
+    database: DatabasePlace | None = None
 
     @property
     def url(self) -> str:
@@ -50,7 +52,9 @@ class Connection:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of grants that it takes."""
+        """The kinds of grants that it takes; a file takes none."""
+        if self.document.dialect == "sqlite":
+            return ()
         named = self.document.grants.kinds
         return tuple(named if named is not None else (self.connector.grant, *self.connector.further_grants))
 
@@ -206,6 +210,12 @@ class Snapshot:
     def allowance_of(self, workload: str) -> Allowance:
         """Return what the model calls of a workload are capped by."""
         return self.allowances.get(workload, NO_CAPS)
+
+    @property
+    def budgets(self) -> tuple[Cap, ...]:
+        """Every cap on money that some agent is under, each once."""
+        every = {cap.key: cap for one in self.allowances.values() for cap in one.caps if cap.unit == "nano_usd"}
+        return tuple(every[key] for key in sorted(every))
 
 
 class Invalid(DocumentsInvalid):

@@ -31,8 +31,8 @@ from broker.errors import (
 
 # What a response says of itself that a connector may need; cookies, challenges and locations stay here.
 _HEADERS_KEPT = frozenset(
-    {"content-type", "retry-after", "etag", "last-modified", "link", "sforce-limit-info", "mcp-session-id"}
-    | {"sforce-locator", "sforce-numberofrecords"}
+    {"content-type", "retry-after", "etag", "last-modified", "link", "next-page", "sforce-limit-info"}
+    | {"sforce-locator", "sforce-numberofrecords", "mcp-session-id"}
 )
 _CHALLENGE = re.compile(r'\berror="?(invalid_request|invalid_token|insufficient_scope)\b')  # RFC 6750 §3.1
 _CLOSING_SECONDS = 0.01

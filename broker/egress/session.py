@@ -15,6 +15,8 @@ from broker.egress.secret import Secret
 from broker.errors import EgressDenied, InvalidArguments, UpstreamUnauthorized
 
 _PLACE = re.compile(r"\{(\w+)\}")
+_COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_COOKIE_VALUE = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e,]*")
 _FIRST_ERROR = 400  # of HTTP's status codes
 _REFUSED = "the service refuses the credential, even a token that was just issued"
 # What egress writes itself: who calls, where, and how the message is framed
@@ -94,17 +96,26 @@ class Session:
         headers = {} if body is None else {"Content-Type": "application/json"}
         return await self.send(method, url, headers, body)
 
-    async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Response:
+    async def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        cookies: Mapping[str, str] | None = None,
+    ) -> Response:
         """Send a whole request under the base URL's origin, with the credential.
 
         A credential that has expired is renewed and the request repeated: once in a session, however many requests it
-        makes. What a caller says of authorization, cookies, host or framing is left out.
+        makes. What a caller's headers say of authorization, cookies, host or framing is left out; `cookies` are sent.
         """
         plain = self._plain(url, headers)
+        if cookies:
+            plain["Cookie"] = _cookie(cookies)
         for last in (False, True):
             header = await self._authorization.header()
             response = await self._client.send(method, url, plain, body, self._dispatch, header)
-            if not self._expired(response):
+            if header is None or not self._expired(response):
                 return response
             if not await self._renewed(header, last=last):
                 break
@@ -149,7 +160,7 @@ class Session:
             Response(streamed.status, streamed.headers, b"", streamed.challenge)
         )
 
-    def _plain(self, url: str, headers: Mapping[str, str]) -> Mapping[str, str]:
+    def _plain(self, url: str, headers: Mapping[str, str]) -> dict[str, str]:
         if (wanted := origin(url)) != self._origin:
             raise EgressDenied(detail=f"{wanted} is not the service that this session is bound to")
         return {name: value for name, value in headers.items() if name.lower() not in _OURS}
@@ -161,6 +172,13 @@ class Session:
         self._spent = header
         await self._authorization.renew(header)
         return True
+
+
+def _cookie(cookies: Mapping[str, str]) -> str:
+    """Write cookies (RFC 6265 §4.1.1); none may be two."""
+    if not all(_COOKIE_NAME.fullmatch(name) and _COOKIE_VALUE.fullmatch(value) for name, value in cookies.items()):
+        raise InvalidArguments("A cookie holds characters that do not belong in one.")
+    return "; ".join(f"{name}={value}" for name, value in cookies.items())
 
 
 def _fill(template: str, values: Mapping[str, str]) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from broker.documents import Connection
 from broker.egress import Egress, Process, Response, Secret, Session
+from broker.egress.database import DatabaseSession
 from broker.errors import GrantMisplaced
 from broker.identity import OnBehalfOf
 from broker.vault import Credential, NoCredential, Service, Vault
@@ -49,11 +50,17 @@ def credential_of(
 def session_of(
     connection: Connection, service: Service, egress: Egress, credential: Credential, noted: Expired
 ) -> Session:
-    """Return a session on the service with a credential; it starts the program that the service is, where it is one."""
+    """Return what a connector's function is given for one attempt at its service, or at its database.
+
+    It starts the program that the service is, where it is one.
+    """
+    if connection.database is not None:
+        place = connection.database
+        return DatabaseSession(place, connection.reach, connection.limits, connection.authority, credential)
 
     async def launch(secret: Secret | None) -> Process:
         assert connection.document.process is not None  # noqa: S101 - there is no launch without
-        command = connection.document.process.as_command(connection.limits.response_bytes)
+        command = connection.document.process.as_command(connection.document.limits.response_bytes)
         return await egress.processes.running((connection.name, credential.grant), command, secret)
 
     program = launch if connection.document.process is not None else None

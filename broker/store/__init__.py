@@ -17,7 +17,7 @@ from broker.errors import AuditUnavailable, StoreInUse, StoreUnusable
 from broker.store.access_keys import AccessKeyRow, AccessKeyTable
 from broker.store.approvals import ApprovalRow, ApprovalStatus, ApprovalTable
 from broker.store.assertions import AssertionTable
-from broker.store.budgets import BudgetTable, HoldRow, RaiseRow, SettledPart, WindowKey
+from broker.store.budgets import SPENT_BY, BudgetTable, HoldRow, RaiseRow, SettledPart, SpentRow, WindowKey
 from broker.store.grants import GrantRow, GrantStatus, GrantTable
 from broker.store.history import HistoryTable, SetRow
 from broker.store.holds import Hold, HoldTable
@@ -33,6 +33,7 @@ from broker.store.trail import TrailTable
 from broker.store.transaction import Transaction
 
 __all__ = [
+    "SPENT_BY",
     "AccessKeyRow",
     "ApprovalRow",
     "ApprovalStatus",
@@ -49,6 +50,7 @@ __all__ = [
     "SetRow",
     "SettledPart",
     "SigningKeyRow",
+    "SpentRow",
     "Store",
     "Suspension",
     "Transaction",

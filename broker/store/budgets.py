@@ -29,6 +29,15 @@ _COUNTED = {
     "tokens": f"iif({_LIVE}, tokens, coalesce(input_tokens + output_tokens, 0))",
     "requests": "1",
 }
+_GROUPS = {
+    **{name: name for name in ("agent", "team", "owner", "route", "provider", "model")},
+    "day": "strftime('%Y-%m-%d', admitted, 'unixepoch')",
+}
+SPENT_BY = tuple(_GROUPS)
+"""What calls may have in common."""
+_COLUMNS = ("cost", "1", "input_tokens", "cache_read", "output_tokens", "reasoning")
+_FLAGS = ("source IN ('upper_bound', 'found_at_start')", "cost IS NULL")
+_SUMS = [f"ifnull(sum({column}), 0)" for column in (*_COLUMNS, *_FLAGS)]
 _WHOSE = {"agent": "workload = ?", "team": "team = ?", "owner": "owner = ?", "organisation": "? = ''"}
 
 
@@ -94,6 +103,23 @@ class RaiseRow:
     reason: str
     actor: Mapping[str, Any]
     created: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpentRow:
+    """What was spent by all calls that have something in common."""
+
+    of: Mapping[str, str]
+    cost: int
+    calls: int
+    input_tokens: int
+    cache_read: int
+    output_tokens: int
+    reasoning: int
+    bounded: int
+    """How many of them are counted at the most that they may have cost."""
+    unpriced: int
+    """How many of them have no price."""
 
 
 class BudgetTable:
@@ -203,6 +229,24 @@ class BudgetTable:
         """Note that somebody has looked at an overrun; False if there is none to look at."""
         statement = "UPDATE budget_holds SET acknowledged = ? WHERE id = ? AND overrun > 0 AND acknowledged IS NULL"
         return transaction.execute(statement, (now, hold_id)).rowcount == 1
+
+    # What was spent
+
+    def spent(self, connection: Queries, by: Sequence[str], asked: Mapping[str, Any], count: int) -> list[SpentRow]:
+        """Return what was spent, by any of `SPENT_BY`, the dearest first. `asked`: since, until, and what is equal."""
+        groups = ", ".join(_GROUPS[one] for one in by) or "''"
+        wanted = [f"{_GROUPS[name]} = ?" for name in asked if name in _GROUPS]
+        where = " AND ".join(["state = 'settled'", "admitted >= ?", "admitted < ?", *wanted])
+        values = (asked["since"], asked["until"], *(value for name, value in asked.items() if name in _GROUPS))
+        query = (
+            f"SELECT {', '.join(_SUMS)}, {groups} FROM budget_holds "  # noqa: S608 - constants
+            f"WHERE {where} GROUP BY {groups} ORDER BY 1 DESC LIMIT ?"
+        )
+        width = len(_SUMS)
+        return [
+            SpentRow(dict(zip(by, row[width:], strict=False)), *row[:width])
+            for row in connection.execute(query, (*values, count))
+        ]
 
     # Raises
 

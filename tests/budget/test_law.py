@@ -164,7 +164,7 @@ class Spending(RuleBasedStateMachine):
 
 
 @pytest.mark.slow
-class TestTheLaw(Spending.TestCase):  # type: ignore[misc] # hypothesis makes the class when it runs
+class TestTheLaw(Spending.TestCase):  # type: ignore[misc, valid-type] # hypothesis makes the class when it runs
     """Issue 7: the law, with many interleavings."""
 
     settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp_types import TextContent
 
 from tests.support.broker import ServedBroker
 from tests.support.clients import Wire, connected
@@ -135,5 +136,5 @@ async def test_time(served: Served) -> None:
         async with connected(broker, "streamable-http", era) as client:
             result = await client.call_tool("up_get_current_time", {"timezone": "UTC"})
             (content,) = result.content
-            assert content.type == "text"
+            assert isinstance(content, TextContent)
             assert json.loads(content.text)["timezone"] == "UTC"

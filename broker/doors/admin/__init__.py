@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.doors.admin import (
     approvals,
+    budgets,
     connectors,
     documents,
     evidence,
@@ -63,6 +64,10 @@ def operators_app(operators: Operators) -> ASGIApp:
         "/v1/agents/suspensions": suspensions.suspensions,
         "/v1/approvals": approvals.approvals,
         "/v1/approvals/{id}": approvals.one,
+        "/v1/budgets": budgets.budgets,
+        "/v1/budgets/raises": budgets.raises,
+        "/v1/budgets/overruns": budgets.overruns,
+        "/v1/spend": budgets.spend,
         "/v1/tools": registry.tools,
         "/v1/grants": grants.grants,
         "/v1/connectors": connectors.connectors,
@@ -117,6 +122,9 @@ def operators_app(operators: Operators) -> ASGIApp:
     deciding: dict[str, Handler] = {
         "/v1/approvals/{id}/approve": approvals.approve,
         "/v1/approvals/{id}/refuse": approvals.refuse,
+        "/v1/budgets/raise": budgets.raise_budget,
+        "/v1/budgets/raises/{id}/withdraw": budgets.withdraw,
+        "/v1/budgets/overruns/{id}/acknowledge": budgets.acknowledge,
     }
     app = Starlette(
         routes=[

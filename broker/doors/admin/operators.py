@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.audit import Record
-from broker.control import Approvals, Cut, KillSwitch
+from broker.control import Approvals, Budgets, Cut, KillSwitch
 from broker.documents import Connection, Documents
 from broker.doors.entrance import RefusedAuthentications
 from broker.egress import Egress, Session
@@ -80,6 +80,7 @@ class Operators:
         approvals: Approvals,
         access_keys: AccessKeys,
         consents: Consents,
+        budgets: Budgets,
     ) -> None:
         self.documents = documents
         self.recorder = recorder
@@ -97,6 +98,7 @@ class Operators:
         self.approvals = approvals
         self.access_keys = access_keys
         self.consents = consents
+        self.budgets = budgets
         self.fetched: dict[str, bytes] = {}
         self.pruning = asyncio.Lock()
         """Held while something is pruned, and while an export takes its place before the next thing that is."""
@@ -170,12 +172,31 @@ class Operators:
                 call.facts.update(credential=credential.record(), outcome={"code": code})
                 await self.recorder.note(kind, actor=actor, connector=connection.name, **call.facts)
 
+    @contextlib.asynccontextmanager
+    async def calling_openly(
+        self, connection: Connection, url: str, kind: str, actor: Record
+    ) -> AsyncIterator[OperatorCall]:
+        """Open a session without any credential, bound to the place of a URL, within the connector's reach."""
+        client = self.egress.client(connection.reach, connection.limits, connection.authority)
+        nothing = NoCredential()
+        call = OperatorCall(Session(client, url, nothing, lambda _response: False), {}, nothing)
+        code: str | None = InternalError.code
+        try:
+            yield call
+            code = None
+        except Refusal as refusal:
+            code = refusal.code
+            raise
+        finally:
+            call.facts.update(credential=None, outcome={"code": code})
+            await self.recorder.note(kind, actor=actor, connector=connection.name, **call.facts)
 
-async def body(request: Request) -> bytes:
+
+async def body(request: Request, most: int = _LARGEST_BODY) -> bytes:
     """Read a request's body; raise `OperatorRequestInvalid` if it is too large."""
-    text = b""
+    text = bytearray()
     async for chunk in request.stream():
         text += chunk
-        if len(text) > _LARGEST_BODY:
+        if len(text) > most:
             raise OperatorRequestInvalid("The request is too large.")
-    return text
+    return bytes(text)

@@ -231,7 +231,7 @@ def _origin(context: Context, caller: Caller) -> Origin:
 def _definition(tool: CatalogTool, narrowing: Narrowing) -> types.Tool:
     schema = narrowed_schema(tool.tool.input_schema, narrowing) if narrowing else tool.tool.input_schema
     own = {
-        "outputSchema": None if tool.tool.in_mcp else dict(tool.tool.output_schema),
+        "outputSchema": None if tool.tool.in_mcp else dict(tool.tool.told or tool.tool.output_schema),
         "annotations": {
             "readOnlyHint": tool.tool.reads_only,
             "destructiveHint": not tool.tool.reads_only,

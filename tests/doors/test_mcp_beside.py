@@ -66,6 +66,16 @@ def test_a_tool_behind_resources_is_not_listed(wire: Wire) -> None:
     assert not [name for name in wire.tools() if name in {"up_resources_read", "up_prompts_get"}]
 
 
+def test_a_header_tells_nothing_of_a_tool_that_the_agent_may_not_know(broker: ServedBroker, wire: Wire) -> None:
+    """MCP 2026-07-28: Mcp-Param headers must repeat the arguments; who may not know a tool learns nothing by them."""
+    arguments, wrong = {"region": "north"}, {"Mcp_Param_Region": "south"}
+
+    assert wire.call("up_test_x_mcp_header", arguments, **wrong).error["code"] == -32020
+    assert wire.call("up_test_x_mcp_header", arguments, Mcp_Param_Region="north").result["content"]
+    refused = Wire(broker, broker.token(OTHER)).call("up_test_x_mcp_header", arguments, **wrong)
+    assert refused.error["data"]["code"] == "unknown_tool"
+
+
 def first_round(wire: Wire, tool: str, arguments: Any = None) -> str:
     """Make the first call of two, and return the state that the client is given."""
     answered = wire.call(tool, arguments, meta=ELICITATION)

@@ -41,12 +41,12 @@ async def test_tools_resources_prompts_and_progress_come_through(broker: ServedB
     """Issue 6, `mcp`: stdio, SSE and Streamable HTTP, both eras."""
     told: list[Any] = []
 
-    async def progress(done: float, total: float | None, _message: str | None) -> None:
-        told.append((done, total))
+    async def noted(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
+        told.append((progress, total))
 
     async with connected(broker, "streamable-http", era) as client:
         assert "up_test_simple_text" in [tool.name for tool in (await client.list_tools()).tools]
-        result = await client.call_tool("up_test_tool_with_progress", {}, progress_callback=progress)
+        result = await client.call_tool("up_test_tool_with_progress", {}, progress_callback=noted)
         assert not result.is_error
         read = await client.read_resource("test://static-text")
         prompt = await client.get_prompt("up_test_prompt_with_arguments", {"arg1": "a", "arg2": "b"})

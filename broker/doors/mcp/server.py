@@ -17,7 +17,7 @@ from pydantic import ValidationError
 import broker
 from broker.catalog import CatalogTool
 from broker.documents import Documents
-from broker.doors.entrance import Caller
+from broker.doors.entrance import CALLING, Caller
 from broker.doors.mcp.asking import asked
 from broker.doors.mcp.beside import Beside, in_mcp
 from broker.doors.mcp.dialogue import ClientDialogue, Following
@@ -128,8 +128,12 @@ class McpServer:
 
     def _headers_schema(self, name: str) -> Mapping[str, Any] | None:
         """Return the schema that says which arguments a request's headers repeat: of servers' own tools alone."""
-        tool = self._documents.current.catalog.find(name)
-        return tool.tool.input_schema if tool is not None and tool.tool.in_mcp else None
+        documents, caller = self._documents.current, CALLING.get()
+        tool = documents.catalog.find(name)
+        if tool is None or not tool.tool.in_mcp or caller is None:
+            return None
+        visible = documents.visible.get(caller.identity.spiffe_id, ())  # of others, nothing is told, not even so
+        return tool.tool.input_schema if tool in visible else None
 
     async def _listen(
         self, context: Context, params: types.SubscriptionsListenRequestParams

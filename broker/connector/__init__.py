@@ -17,12 +17,19 @@ from broker import errors
 from broker.connector.answers import checked, list_of, object_of, retry_after
 from broker.connector.asking import USUAL_QUESTIONS, Question
 from broker.connector.dialogue import Dialogue, NoDialogue
+from broker.connector.models import APIS, INVOKE, MODELS, Api, ModelProvider
 from broker.connector.process import ProcessDocument
 from broker.egress import Limits, Process, Response, Session, Streamed
 from broker.egress.database import DatabaseSession, Permitted, Rows
 
 __all__ = [
+    "APIS",
+    "INVOKE",
+    "MODELS",
     "WHOLE",
+    "Api",
+    "ApiKeyDocument",
+    "BreakerDocument",
     "Comparison",
     "Connector",
     "ConnectorDocument",
@@ -33,6 +40,8 @@ __all__ = [
     "Endpoints",
     "GrantKind",
     "HttpsUrl",
+    "LimitsDocument",
+    "ModelProvider",
     "NoDialogue",
     "Permitted",
     "Process",
@@ -104,6 +113,33 @@ class ReachDocument(BaseModel):
     )
 
 
+class RetriesDocument(BaseModel):
+    """How calls that only read are tried again where the service fails; a write never is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    most: Annotated[int, Field(ge=0, le=5)] = Field(default=0, description="How many times at most, after the first.")
+    first_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
+        default=0.5, description="The wait before the second time; it doubles, and is up to a half shorter by chance."
+    )
+    longest_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
+        default=10.0, description="The longest wait; where the service asks for a longer one, the call ends."
+    )
+
+
+class BreakerDocument(BaseModel):
+    """When a service that fails is left alone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    failures: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=10, description="After how many failures in a row: no connection, no answer in time, or an error (5xx)."
+    )
+    open_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
+        default=30.0, description="For how long; then one call finds out whether it is well again."
+    )
+
+
 class LimitsDocument(BaseModel):
     """Caps on this connector's calls."""
 
@@ -117,10 +153,20 @@ class LimitsDocument(BaseModel):
     reserve: Annotated[int, Field(ge=0)] = Field(
         default=0, description="How many of the requests that the service allows are left to others."
     )
+    calls_per_minute: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        default=None, description="How many calls may be begun in any minute; each time that one is tried counts."
+    )
+    calls_at_once: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        default=None, description="How many calls may run at a time."
+    )
+    retries: RetriesDocument = Field(default_factory=RetriesDocument)
+    breaker: BreakerDocument = Field(default_factory=BreakerDocument)
 
     def limits(self) -> Limits:
         """Return them as egress takes them."""
-        return Limits(**self.model_dump(exclude={"reserve"}))
+        return Limits(
+            self.connect_seconds, self.total_seconds, self.request_bytes, self.response_bytes, self.connections
+        )
 
 
 GrantKind = Literal[
@@ -207,7 +253,7 @@ class ConnectorDocument(BaseModel):
     resources: dict[Name, Annotated[str, Field(min_length=1)]] = Field(
         default_factory=dict,
         description="What policies call a resource, and what the service calls it. Only connectors whose snapshot "
-        "says what there is can do without.",
+        "says what there is can do without; a service of models has none.",
     )
     snapshot: SnapshotName | None = Field(
         default=None,
@@ -405,7 +451,8 @@ class Connector:
     service may be a program, `discovers` that its snapshot says which resources there are. `about` is a line for
     whoever chooses a connector, `asks` what `aam connector add` asks them. `described_at` says where `describe` finds
     what everybody may see: it is given a session without any credential then. `pin` makes a snapshot of a description
-    that an operator hands in.
+    that an operator hands in. `models` makes it a service of models, which `ModelRoute` documents name; `api_key` is
+    how a key is sent unless the document says otherwise.
     """
 
     name: str
@@ -425,3 +472,5 @@ class Connector:
     asks: Sequence[Question] = USUAL_QUESTIONS
     described_at: Callable[[ConnectorDocument], str | None] | None = None
     pin: Callable[[ConnectorDocument, bytes], Awaitable[Any]] | None = None
+    models: ModelProvider | None = None
+    api_key: ApiKeyDocument = field(default_factory=ApiKeyDocument)

@@ -27,6 +27,7 @@ from broker.pipeline.dialogue import Guarded
 from broker.pipeline.payloads import DEEPEST, is_too_deep
 from broker.pipeline.recorder import Change, Recorder
 from broker.pipeline.request import Answer, Emit, Request
+from broker.pipeline.resilience import Resilience
 from broker.pipeline.service import credential_of, service_of, session_of
 from broker.pipeline.story import Story
 from broker.pipeline.touches import Decided, decide
@@ -63,6 +64,7 @@ class Pipeline:
         self._consents = consents
         self._cursors = CursorSealer(recorder.derived("cursors"))
         self.usages = Usages()
+        self.resilience = Resilience()
         self.draining = False
 
     async def call(self, request: Request, emit: Emit) -> Answer:
@@ -141,7 +143,7 @@ class Pipeline:
                 assert tool.tool.run is not None  # noqa: S101 - step 5 saw to it
                 try:
                     call = self._tool_call(documents, tool, request, decided, story, emit, credential.matcher)
-                    result = await tool.tool.run(call, session)
+                    result = await self.resilience.run(connection, tool.tool, call, session, story.tries)
                 except Refusal as refusal:
                     raise harmless(refusal, credential.matcher) from None
                 story.executed()

@@ -28,7 +28,7 @@ from broker.errors import (
 from broker.evidence.heads import Heads
 from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
-from broker.pipeline import Consents, Recorder, Usages, harmless, service_of, session_of
+from broker.pipeline import Consents, ModelCalls, Recorder, Resilience, Usages, harmless, service_of, session_of
 from broker.vault import AccessKeys, Credential, NoCredential, Rekeying, SigningKeys, Vault
 
 _LARGEST_BODY = 1 << 20
@@ -80,7 +80,9 @@ class Operators:
         approvals: Approvals,
         access_keys: AccessKeys,
         consents: Consents,
+        resilience: Resilience,
         budgets: Budgets,
+        models: ModelCalls,
     ) -> None:
         self.documents = documents
         self.recorder = recorder
@@ -98,7 +100,9 @@ class Operators:
         self.approvals = approvals
         self.access_keys = access_keys
         self.consents = consents
+        self.resilience = resilience
         self.budgets = budgets
+        self.models = models
         self.fetched: dict[str, bytes] = {}
         self.pruning = asyncio.Lock()
         """Held while something is pruned, and while an export takes its place before the next thing that is."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from broker.connector.installed import find_connector, installed_types
 from broker.documents import load
 from broker.testing.salesforce.faults import Answer
 
@@ -50,6 +51,19 @@ def test_a_connector_is_added_beside_the_others(aam: Aam, access: Path) -> None:
         assert words in ran.out
 
 
+@pytest.mark.parametrize("kind", installed_types())
+def test_every_installed_type_can_be_added_by_its_own_examples(aam: Aam, access: Path, kind: str) -> None:
+    """Issue 6: it must work for every installed connector: driven by what each says of itself."""
+    asks = find_connector(kind).asks
+    said = [f"--set={one.place}={one.example}" for one in asks if one.usual is None]
+
+    ran = aam("connector", "add", "fresh", "--type", kind, *said, "--dir", access, "--json")
+
+    assert ran.code == 0, ran.out
+    assert find_connector(kind).about
+    assert load(access).connections["fresh"].document.limits.retries.most == 2
+
+
 def test_what_comes_next_is_json_too(aam: Aam, access: Path) -> None:
     """Every command has --json."""
     found = aam(*NEW, "--dir", access, "--json").json
@@ -62,7 +76,7 @@ def test_what_comes_next_is_json_too(aam: Aam, access: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("connector", "add"), "there is salesforce"),
+        (("connector", "add"), "--type which connector: there is"),
         (("connector", "add", "crm", "--type", "salesfroce"), "did you mean 'salesforce'?"),
         (("connector", "add", "crm", "--type", "salesforce"), "--url URL"),
         (("connector", "add", "Crm!", "--type", "salesforce"), "is no name"),

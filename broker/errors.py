@@ -216,6 +216,12 @@ class InvalidArguments(Refusal):
     code = "invalid_arguments"
 
 
+class RequestStateInvalid(Refusal):
+    """The request state is not the one that this agent was given for this call; make the call anew, without it."""
+
+    code = "request_state_invalid"
+
+
 class CursorInvalid(Refusal):
     """The cursor is not one of this agent, tool and query, or has expired; begin again without it."""
 
@@ -420,6 +426,18 @@ class UpstreamFailed(Upstream):
     """The service failed; try again later."""
 
     code = "upstream_failed"
+
+
+class DefinitionDrifted(Upstream):
+    """The server now describes this tool otherwise than was approved; an administrator must look at it."""
+
+    code = "definition_drifted"
+
+
+class ClientCannot(Upstream):
+    """The server asks the client for what it cannot do, or for what the connector's document does not let through."""
+
+    code = "client_cannot"
 
 
 class CircuitOpen(Upstream):

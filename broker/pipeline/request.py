@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from broker.connector import Emit
+from broker.connector import Dialogue, Emit, NoDialogue
 from broker.identity import WorkloadIdentity
 
+NO_DIALOGUE = NoDialogue()
 Transport = Literal["stdio", "sse", "streamable-http"]
 
 
@@ -30,14 +31,19 @@ class Request:
     tool: str
     arguments: Mapping[str, Any]
     origin: Origin
+    dialogue: Dialogue = NO_DIALOGUE
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A released result, as JSON text; its *finished* record is durable."""
+    """A released result, as JSON text; its *finished* record is durable.
+
+    `in_mcp` says that it is what MCP calls a result, not just its data.
+    """
 
     call_id: str
     text: bytes
+    in_mcp: bool = False
 
 
 __all__ = ["Answer", "Emit", "Origin", "Request", "Transport", "silent"]

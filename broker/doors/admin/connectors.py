@@ -26,7 +26,7 @@ async def connectors(operators: Operators, _request: Request, _actor: Record) ->
             {
                 "name": connection.name,
                 "type": connection.document.type,
-                "url": connection.document.url,
+                "url": connection.url,
                 "resources": dict(connection.document.resources),
                 "tools": built.get(connection.name, 0),
                 "pinned": connection.snapshot is not None,

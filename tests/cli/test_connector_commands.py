@@ -55,7 +55,7 @@ def test_a_connector_is_added_beside_the_others(aam: Aam, access: Path) -> None:
 def test_every_installed_type_can_be_added_by_its_own_examples(aam: Aam, access: Path, kind: str) -> None:
     """Issue 6: it must work for every installed connector: driven by what each says of itself."""
     asks = find_connector(kind).asks
-    said = [f"--set={one.place}={one.example}" for one in asks if one.usual is None]
+    said = [f"--set={one.place}={one.example}" for one in asks if one.example]
 
     ran = aam("connector", "add", "fresh", "--type", kind, *said, "--dir", access, "--json")
 

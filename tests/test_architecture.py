@@ -12,7 +12,7 @@ LAYERS = (
     {"errors"},
     {"egress"},
     {"identity", "connector", "oauth"},
-    {"catalog", "policy", "redact", "audit"},
+    {"catalog", "policy", "redact", "audit", "models"},
     {"store"},
     {"vault", "budget", "documents"},
     {"control"},

@@ -19,7 +19,7 @@ from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
 from broker.evidence.sinks import open_sink
 from broker.identity import BundleKeeper, BundleUrl, Identifier, TrustStore, WorkloadApi
-from broker.pipeline import Consents, Pipeline, Recorder
+from broker.pipeline import Consents, ModelCalls, Pipeline, Recorder
 from broker.store import Store
 from broker.vault import (
     AccessKeys,
@@ -71,6 +71,16 @@ class Parts:
         self.budgets = Budgets(documents, store, self.webhooks.deliver)
         self.pipeline = Pipeline(
             documents, self.switch, self.approvals, recorder, self.slots, limits, vault, self.egress, self.consents
+        )
+        self.models = ModelCalls(
+            documents,
+            self.switch,
+            recorder,
+            self.slots,
+            self.ledger,
+            vault,
+            self.egress,
+            lambda: self.pipeline.draining,
         )
         self.access_keys = AccessKeys(store)
         self.refused = RefusedAuthentications(recorder.note)

@@ -27,6 +27,8 @@ COMMANDS = {
     "budget": ("budget", "Show what may be spent on models, and what is; raise a budget for a time."),
     "spend": ("spend", "Sum up what models have cost: by agent, team, model, provider and day."),
     "tools": ("tools", "List the tools that an agent can know of."),
+    "models": ("models", "List the models, their prices and how they fare; try what answers for one."),
+    "import": ("importing", "Draft documents from what another gateway of models was configured with."),
     "grants": ("grants", "Connect, test, rotate and revoke the accounts that the broker uses."),
     "connectors": ("connectors", "List the connectors: their accounts, and how much of their allowance is used."),
     "keys": ("keys", "Access keys, for clients that can prove themselves in no better way."),

@@ -17,12 +17,18 @@ from broker import errors
 from broker.connector.answers import checked, list_of, object_of, retry_after
 from broker.connector.asking import USUAL_QUESTIONS, Question
 from broker.connector.dialogue import Dialogue, NoDialogue
+from broker.connector.models import APIS, INVOKE, MODELS, Api, ModelProvider
 from broker.connector.process import ProcessDocument
 from broker.egress import Limits, Process, Response, Session, Streamed
 from broker.egress.database import DatabaseSession, Permitted, Rows
 
 __all__ = [
+    "APIS",
+    "INVOKE",
+    "MODELS",
     "WHOLE",
+    "Api",
+    "ApiKeyDocument",
     "BreakerDocument",
     "Comparison",
     "Connector",
@@ -35,6 +41,7 @@ __all__ = [
     "GrantKind",
     "HttpsUrl",
     "LimitsDocument",
+    "ModelProvider",
     "NoDialogue",
     "Permitted",
     "Process",
@@ -244,7 +251,7 @@ class ConnectorDocument(BaseModel):
     resources: dict[Name, Annotated[str, Field(min_length=1)]] = Field(
         default_factory=dict,
         description="What policies call a resource, and what the service calls it. Only connectors whose snapshot "
-        "says what there is can do without.",
+        "says what there is can do without; a service of models has none.",
     )
     snapshot: SnapshotName | None = Field(
         default=None,
@@ -442,7 +449,8 @@ class Connector:
     service may be a program, `discovers` that its snapshot says which resources there are. `about` is a line for
     whoever chooses a connector, `asks` what `aam connector add` asks them. `described_at` says where `describe` finds
     what everybody may see: it is given a session without any credential then. `pin` makes a snapshot of a description
-    that an operator hands in.
+    that an operator hands in. `models` makes it a service of models, which `ModelRoute` documents name; `api_key` is
+    how a key is sent unless the document says otherwise.
     """
 
     name: str
@@ -462,3 +470,5 @@ class Connector:
     asks: Sequence[Question] = USUAL_QUESTIONS
     described_at: Callable[[ConnectorDocument], str | None] | None = None
     pin: Callable[[ConnectorDocument, bytes], Awaitable[Any]] | None = None
+    models: ModelProvider | None = None
+    api_key: ApiKeyDocument = field(default_factory=ApiKeyDocument)

@@ -1,22 +1,25 @@
 """Policies against the registry and the catalogue: whom each is for, and that what its rules name is there."""
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from broker.catalog import Catalog, CatalogTool
+from broker.connector import INVOKE
 from broker.documents.connections import named_resources
 from broker.documents.expressions import check_expressions, written
 from broker.documents.findings import Findings, value_at
+from broker.documents.parse import Document
 from broker.documents.rollout import check_rollout
 from broker.documents.source import Place, Source
 from broker.documents.words import closest, nearest
 from broker.identity import Registry
+from broker.models import Route
 from broker.policy import AgentPolicies, AgentPolicyDocument, WrittenPolicy, covers, shadows
 
 
 def check_policies(
-    findings: Findings, registry: Registry, catalog: Catalog
+    findings: Findings, registry: Registry, catalog: Catalog, routes: Mapping[str, Route]
 ) -> tuple[dict[str, AgentPolicies], dict[str, tuple[str, ...]]]:
     """Return the policies of each workload, united, and their names."""
     collected: dict[str, list[WrittenPolicy]] = {}
@@ -29,13 +32,13 @@ def check_policies(
                 ("spec", "identity", "workload"),
                 f"no agent is registered for it{nearest(workload, registry.agents)}",
             )
-        for number, model in enumerate(spec.models.allow):
-            findings.warn(document, ("spec", "models", "allow", number), f"{model!r} has no ModelRoute yet")
+        _check_models(findings, document, routes)
         check_rollout(findings, document)
         if check_expressions(findings, document, catalog):
             collected.setdefault(workload, []).append(written(document))
     _check_rules(findings, catalog)
-    united = {workload: AgentPolicies(policies, catalog.offered) for workload, policies in collected.items()}
+    offered = {**catalog.offered, **{route.resource: {INVOKE: True} for route in routes.values()}}
+    united = {workload: AgentPolicies(policies, offered) for workload, policies in collected.items()}
     _check_recorded(findings, united, catalog)
     _check_shadows(findings, united, registry)
     return (
@@ -44,14 +47,28 @@ def check_policies(
     )
 
 
+def _check_models(findings: Findings, document: Document, routes: Mapping[str, Route]) -> None:
+    """Warn of models that no route answers for: nobody can use them."""
+    for number, model in enumerate(document.spec.models.allow):
+        if (
+            model not in routes
+            and model != "*"
+            and not findings.mistaken("ModelRoute", "metadata", "name", value=model)
+        ):
+            words = f"{model!r} has no ModelRoute yet{nearest(model, routes) if routes else ''}"
+            findings.warn(document, ("spec", "models", "allow", number), words)
+
+
 def _check_shadows(findings: Findings, united: dict[str, AgentPolicies], registry: Registry) -> None:
     """Warn of rules that decide nothing: somebody believes that they do."""
     documents = {document.name: document for document in findings.of("AgentPolicy")}
     now = datetime.datetime.now(datetime.UTC)
     for workload, policies in united.items():
         for rule, why in shadows(policies, registry.agents.get(workload), now):
-            number, _, part = rule.place.removeprefix("tools[").partition("].")
-            findings.warn(documents[rule.policy], ("spec", "tools", int(number), part), why)
+            kind, _, rest = rule.place.partition("[")
+            number, _, part = rest.partition("]")
+            place: Place = ("spec", *kind.split("."), int(number))
+            findings.warn(documents[rule.policy], (*place, part[1:]) if part else place, why)
 
 
 def _check_recorded(findings: Findings, united: dict[str, AgentPolicies], catalog: Catalog) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from broker.catalog import Catalog, CatalogTool
-from broker.connector import Connector, ConnectorDocument
+from broker.connector import ApiKeyDocument, Connector, ConnectorDocument
 from broker.documents.files import NO_DIGESTS, Contents, Digests
 from broker.documents.models import BrokerDocument
 from broker.documents.outline import Outline
@@ -17,6 +17,7 @@ from broker.egress import Limits, Reach
 from broker.egress.database import DatabasePlace
 from broker.errors import DocumentsInvalid
 from broker.identity import BundleServer, Endpoint, Issuers, Registry, TrustBundle, TrustDomain
+from broker.models import Route
 from broker.policy import NO_CAPS, NO_POLICIES, AgentPolicies, Allowance, Cap
 
 FindConnector = Callable[[str], Connector]
@@ -57,6 +58,12 @@ class Connection:
             return ()
         named = self.document.grants.kinds
         return tuple(named if named is not None else (self.connector.grant, *self.connector.further_grants))
+
+    @property
+    def api_key(self) -> ApiKeyDocument:
+        """How an API key is sent: as the document says, or else as the service has it."""
+        grants = self.document.grants
+        return grants.api_key if "api_key" in grants.model_fields_set else self.connector.api_key
 
     @property
     def accounts(self) -> Literal["organisation", "person", "either"]:
@@ -192,6 +199,8 @@ class Snapshot:
     """What the model calls of each registered agent are capped by, by workload."""
     connections: Mapping[str, Connection]
     catalog: Catalog
+    routes: Mapping[str, Route]
+    """The models, by the names that agents call them."""
     visible: Mapping[str, tuple[CatalogTool, ...]]
     """What each registered agent may list, by workload."""
     operators: Mapping[int, tuple[str, str]]

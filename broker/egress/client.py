@@ -32,7 +32,7 @@ from broker.errors import (
 # What a response says of itself that a connector may need; cookies, challenges and locations stay here.
 _HEADERS_KEPT = frozenset(
     {"content-type", "retry-after", "etag", "last-modified", "link", "next-page", "sforce-limit-info"}
-    | {"sforce-locator", "sforce-numberofrecords", "mcp-session-id"}
+    | {"sforce-locator", "sforce-numberofrecords", "mcp-session-id", "x-generation-id"}
 )
 _CHALLENGE = re.compile(r'\berror="?(invalid_request|invalid_token|insufficient_scope)\b')  # RFC 6750 §3.1
 _CLOSING_SECONDS = 0.01
@@ -86,13 +86,13 @@ class Streamed:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body, piece by piece; raise as `Client.send` does."""
-        while chunk := await self._next():
+        while chunk := await self.next():
             yield chunk
 
     async def read(self) -> Response:
         """Return the whole answer."""
         body = bytearray()
-        while chunk := await self._next():
+        while chunk := await self.next():
             body += chunk
         return Response(self.status, self.headers, bytes(body), self.challenge)
 
@@ -102,7 +102,8 @@ class Streamed:
             self._response.close()
         self._response = None  # it knows the request, and so the token
 
-    async def _next(self) -> bytes:
+    async def next(self) -> bytes:
+        """Return what has come, as soon as something has; nothing, once the answer has ended as it should."""
         if self._response is None:
             return b""
         failure: Refusal
@@ -219,6 +220,24 @@ class Client:
             yield streamed
         finally:
             streamed.close()
+
+    async def open(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        dispatch: Dispatch,
+        authorization: Secret | None = None,
+    ) -> "Streamed":
+        """Send one request and return once its head is answered; whoever asked reads the rest, and closes it.
+
+        No time is set for the whole: `total_seconds` is how long the service may say nothing. Raises as `send` does.
+        """
+        target = self._checked(method, url, headers, body)
+        connecting, silence = self.limits.connect_seconds, self.limits.total_seconds
+        timed = aiohttp.ClientTimeout(total=None, connect=connecting, sock_read=silence)
+        return await self._open(method, target, headers, body, dispatch, authorization, timed)
 
     def _checked(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> URL:
         target = self.reach.check_url(url)

@@ -135,11 +135,22 @@ class Session:
             header = await self._authorization.header()
             stream = self._client.stream(method, url, plain, body, self._dispatch, header, lasting=lasting)
             async with stream as streamed:
-                if streamed.status < _FIRST_ERROR or not self._expired(
-                    Response(streamed.status, streamed.headers, b"")
-                ):
+                if header is None or not self._has_expired(streamed):
                     yield streamed
                     return
+            if not await self._renewed(header, last=last):
+                break
+        raise UpstreamUnauthorized(detail=_REFUSED)
+
+    async def open(self, url: str, headers: Mapping[str, str], body: bytes) -> Streamed:
+        """Post a request as `stream` does; whoever asked closes the answer, which lasts as long as something comes."""
+        plain = self._plain(url, headers)
+        for last in (False, True):
+            header = await self._authorization.header()
+            answer = await self._client.open("POST", url, plain, body, self._dispatch, header)
+            if header is None or not self._has_expired(answer):
+                return answer
+            answer.close()
             if not await self._renewed(header, last=last):
                 break
         raise UpstreamUnauthorized(detail=_REFUSED)

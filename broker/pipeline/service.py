@@ -17,7 +17,7 @@ _LONGEST_SVID = 16 << 10  # bytes
 
 def service_of(connection: Connection, egress: Egress) -> Service:
     """Return the service of a configured connector, with the client that reaches it."""
-    oauth, key = connection.document.oauth, connection.document.grants.api_key
+    oauth, key = connection.document.oauth, connection.api_key
     return Service(
         connector=connection.name,
         url=connection.url,

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
+
 from broker.store.conditions import Queries
 from broker.store.transaction import Transaction
 
@@ -185,7 +187,7 @@ class BudgetTable:
         marks = ", ".join("?" * (len(values) + 1))
         transaction.execute(
             f"INSERT INTO budget_holds ({_HOLD}) VALUES ({marks})",  # noqa: S608 - constants
-            (*values, json.dumps(row.windows)),
+            (*values, msgspec.json.encode(row.windows).decode()),
         )
 
     def dispatch(self, transaction: Transaction, hold_id: str) -> bool:
@@ -274,15 +276,14 @@ class BudgetTable:
         transaction.execute("UPDATE budget_raises SET until = ? WHERE id = ?", (now, raise_id))
         return _raise(found)
 
-    def raised(self, connection: Queries, one: WindowKey, now: int) -> int:
-        """Return by how much a window's limit is raised now."""
+    def raised(self, connection: Queries, now: int) -> dict[tuple[str, str, str], int]:
+        """Return by how much limits are raised now, by whose, name and period."""
         query = (
-            "SELECT coalesce(sum(amount), 0) FROM budget_raises "
-            "WHERE whose = ? AND name = ? AND period = ? AND created <= ? AND until > ?"
+            "SELECT whose, name, period, sum(amount) FROM budget_raises "
+            "WHERE until > ? AND created <= ? GROUP BY whose, name, period"
         )
-        if one.unit != "nano_usd":
-            return 0
-        return int(connection.execute(query, (one.whose, one.name, one.period, now, now)).fetchone()[0])
+        found = connection.execute(query, (now, now)).fetchall()
+        return {(whose, name, period): int(amount) for whose, name, period, amount in found}
 
     def raises(self, connection: Queries, now: int) -> list[RaiseRow]:
         """Return the raises in force, the oldest first."""

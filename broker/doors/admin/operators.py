@@ -28,7 +28,7 @@ from broker.errors import (
 from broker.evidence.heads import Heads
 from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
-from broker.pipeline import Consents, Recorder, Resilience, Usages, harmless, service_of, session_of
+from broker.pipeline import Consents, ModelCalls, Recorder, Resilience, Usages, harmless, service_of, session_of
 from broker.vault import AccessKeys, Credential, NoCredential, Rekeying, SigningKeys, Vault
 
 _LARGEST_BODY = 1 << 20
@@ -82,6 +82,7 @@ class Operators:
         consents: Consents,
         resilience: Resilience,
         budgets: Budgets,
+        models: ModelCalls,
     ) -> None:
         self.documents = documents
         self.recorder = recorder
@@ -101,6 +102,7 @@ class Operators:
         self.consents = consents
         self.resilience = resilience
         self.budgets = budgets
+        self.models = models
         self.fetched: dict[str, bytes] = {}
         self.pruning = asyncio.Lock()
         """Held while something is pruned, and while an export takes its place before the next thing that is."""

@@ -216,6 +216,12 @@ class InvalidArguments(Refusal):
     code = "invalid_arguments"
 
 
+class RequestStateInvalid(Refusal):
+    """The request state is not the one that this agent was given for this call; make the call anew, without it."""
+
+    code = "request_state_invalid"
+
+
 class CursorInvalid(Refusal):
     """The cursor is not one of this agent, tool and query, or has expired; begin again without it."""
 
@@ -290,6 +296,30 @@ class Draining(Refusal):
     """The broker is shutting down; connect again in a moment."""
 
     code = "draining"
+
+
+class UnknownModel(Refusal):
+    """There is no such model for this agent; GET /v1/models lists those that there are."""
+
+    code = "unknown_model"
+
+
+class ModelRequestInvalid(Refusal):
+    """The request is not one of this API."""
+
+    code = "model_request_invalid"
+
+
+class ModelFieldRefused(Refusal):
+    """The request sets what the model's route decides."""
+
+    code = "model_field_refused"
+
+
+class ModelApiRefused(Refusal):
+    """This model does not answer on this API."""
+
+    code = "model_api_refused"
 
 
 # --- Credentials -----------------------------------------------------------------------------------------------------
@@ -420,6 +450,72 @@ class UpstreamFailed(Upstream):
     """The service failed; try again later."""
 
     code = "upstream_failed"
+
+
+class DefinitionDrifted(Upstream):
+    """The server now describes this tool otherwise than was approved; an administrator must look at it."""
+
+    code = "definition_drifted"
+
+
+class ClientCannot(Upstream):
+    """The server asks the client for what it cannot do, or for what the connector's document does not let through."""
+
+    code = "client_cannot"
+
+
+class CircuitOpen(Upstream):
+    """The service has failed several times in a row and is left alone for a moment; try again later."""
+
+    code = "circuit_open"
+
+
+class ConnectorBusy(Upstream):
+    """The limit that is set for calls of this service is reached; wait before trying again."""
+
+    code = "connector_busy"
+
+
+class ModelUnavailable(Upstream):
+    """No provider of this model can answer now; try again later."""
+
+    code = "model_unavailable"
+
+
+class ModelRequestRejected(Upstream):
+    """The model's provider rejected the request as invalid; compare its parameters with what the model supports."""
+
+    code = "model_request_rejected"
+
+
+class ContextTooLong(Upstream):
+    """The prompt is longer than the model takes; send less."""
+
+    code = "context_length_exceeded"
+
+
+class ModelContentRefused(Upstream):
+    """The model's provider refuses this content."""
+
+    code = "model_content_refused"
+
+
+class StreamBroken(Upstream):
+    """The provider failed in the midst of its answer; what was received is not all of it."""
+
+    code = "stream_broken"
+
+
+class StreamTruncated(StreamBroken):
+    """The provider's stream stopped before its end; what was received is not all of it."""
+
+    code = "stream_truncated"
+
+
+class OutputOverCap(Upstream):
+    """The provider went on beyond the output cap, so the answer was cut; what was received is not all of it."""
+
+    code = "output_over_cap"
 
 
 # --- What comes back -------------------------------------------------------------------------------------------------

@@ -122,6 +122,26 @@ class Struct(msgspec.Struct):
     secret: str
 
 
+def test_a_declaration_may_refer_to_itself_and_branch() -> None:
+    """Issue 6, openapi: described results have references and branches; what none of them declares does not leave."""
+    person = {"properties": {"name": {}, "friends": {"items": {"$ref": "#/$defs/person"}}}}
+    declared = {
+        "anyOf": [{"$ref": "#/$defs/person"}, {"allOf": [{"properties": {"age": {}}}]}, {"$ref": "#/$defs/nowhere"}],
+        "$defs": {"person": person},
+    }
+
+    narrowed = narrow(
+        {"name": "a", "age": 1, "x": 1, "friends": [{"name": "b", "age": 2, "friends": [{"x": 1}]}]}, declared
+    )
+
+    assert narrowed == {"name": "a", "age": 1, "friends": [{"name": "b", "friends": [{}]}]}
+
+
+def test_a_declaration_that_goes_round_in_circles_declares_nothing() -> None:
+    """A reference to a reference to itself ends."""
+    assert narrow({"a": 1}, {"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}]}}}) == {}
+
+
 @pytest.mark.parametrize(
     "value",
     [

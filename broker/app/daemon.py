@@ -49,6 +49,7 @@ async def live(parts: Parts, stop: asyncio.Event, ready: Callable[[Serving], Non
             tasks.start_soon(_keep_up, parts.heads.keep)
             tasks.start_soon(_keep_up, changes.keep_cutting)
             tasks.start_soon(_keep_up, parts.webhooks.keep_sending)
+            tasks.start_soon(_keep_up, parts.budgets.keep_announcing)
             tasks.start_soon(_keep_up, parts.indexer.keep_up)
             settle_garbage()
             logger.info("serving", extra={"documents": parts.documents.current.digest[:12]})
@@ -119,6 +120,7 @@ async def _keep_up(job: Callable[[], Awaitable[None]]) -> None:
 async def _drain(parts: Parts) -> int:
     """Refuse new calls and wait for those that run; return how many did not end in time."""
     parts.pipeline.draining = True
+    parts.server.beside.subscriptions.end_all()
     logger.info("draining", extra={"running": parts.recorder.running})
     await until(lambda: parts.recorder.running == 0, _DRAIN_SECONDS)
     await asyncio.sleep(0.1)  # what has just been released is still to be sent

@@ -30,6 +30,7 @@ from broker.doors.mcp import (
     agents_app,
     everyone,
 )
+from broker.doors.models import Listing, ModelsDoor
 from broker.doors.token import TokenEndpoint
 from broker.errors import ListenerRefused
 
@@ -90,7 +91,7 @@ class Doors:
             ),
             parts.trouble,
             self._requests,
-            consent_routes(parts.consents),
+            [*consent_routes(parts.consents), *self._models(parts).routes()],
         )
         admin = Operators(
             parts.documents,
@@ -109,6 +110,9 @@ class Doors:
             parts.approvals,
             parts.access_keys,
             parts.consents,
+            parts.pipeline.resilience,
+            parts.budgets,
+            parts.models,
         )
         mutual = MutualProtocol if listen.client_certificates else None
         self._servers = [
@@ -119,6 +123,10 @@ class Doors:
             self._servers.append((proxy.server(app), proxy.socket))
         self.proxy = proxy.where if proxy else None
         """Where the proxy that ends mutual TLS connects, if there is one."""
+
+    def _models(self, parts: Parts) -> ModelsDoor:
+        listing = Listing(parts.documents, parts.models.prices.told)
+        return ModelsDoor(parts.documents, parts.entrance, parts.models, listing, self._requests)
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:

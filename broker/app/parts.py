@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from broker.app.federation import Federation
 from broker.app.options import Options
 from broker.budget import CallLimits, CallSlots, Ledger
-from broker.control import Approvals, KillSwitch, Webhooks
+from broker.control import Approvals, Budgets, KillSwitch, Webhooks
 from broker.documents import Documents, Snapshot
 from broker.doors.entrance import Entrance, RefusedAuthentications
 from broker.doors.mcp import McpServer
@@ -19,7 +19,7 @@ from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
 from broker.evidence.sinks import open_sink
 from broker.identity import BundleKeeper, BundleUrl, Identifier, TrustStore, WorkloadApi
-from broker.pipeline import Consents, Pipeline, Recorder
+from broker.pipeline import Consents, ModelCalls, Pipeline, Recorder
 from broker.store import Store
 from broker.vault import (
     AccessKeys,
@@ -68,8 +68,19 @@ class Parts:
         self.approvals = Approvals(store, recorder.digest, vault, self.webhooks.announce, recorder.owe)
         limits = CallLimits(store)
         self.ledger = Ledger(store)
+        self.budgets = Budgets(documents, store, self.webhooks.deliver)
         self.pipeline = Pipeline(
             documents, self.switch, self.approvals, recorder, self.slots, limits, vault, self.egress, self.consents
+        )
+        self.models = ModelCalls(
+            documents,
+            self.switch,
+            recorder,
+            self.slots,
+            self.ledger,
+            vault,
+            self.egress,
+            lambda: self.pipeline.draining,
         )
         self.access_keys = AccessKeys(store)
         self.refused = RefusedAuthentications(recorder.note)

@@ -93,7 +93,7 @@ class Daemon:
         connection = _UnixConnection(self.socket, self._trusted)
         try:
             try:
-                connection.request(method, path, None if body is None else json.dumps(body))
+                connection.request(method, path, body if body is None or isinstance(body, bytes) else json.dumps(body))
                 response = connection.getresponse()
                 refusal = _refusal(response) if response.status >= http.client.BAD_REQUEST else None
             except (OSError, http.client.HTTPException) as error:

@@ -12,7 +12,7 @@ def check_may_decide(row: ApprovalRow, actor: Record, owner: str | None) -> None
     """
     if actor["role"] not in row.roles:
         raise OperatorForbidden(f"{actor['user']} has the role {actor['role']}; this needs {' or '.join(row.roles)}.")
-    if row.exclude_owner and any(_is_owner(actor["user"], one) for one in (row.owner, owner) if one is not None):
+    if row.exclude_owner and any(is_owner(actor["user"], one) for one in (row.owner, owner) if one is not None):
         raise OperatorForbidden(f"{actor['user']} answers for the agent {row.agent}; somebody else must decide.")
 
 
@@ -21,6 +21,6 @@ def is_open(row: ApprovalRow) -> bool:
     return row.status == "pending" and row.expires > timestamp()
 
 
-def _is_owner(user: str, owner: str) -> bool:
+def is_owner(user: str, owner: str) -> bool:
     """Tell whether an owner is this user: by the name, or by what stands before an address's '@'."""
     return user.casefold() in {owner.casefold(), owner.partition("@")[0].casefold()}

@@ -1,6 +1,10 @@
-"""Webhooks: those who may approve are told that something waits. A message carries an id and a link, and nothing else.
+"""Webhooks: those who may approve are told that something waits, and whoever looks after budgets of alerts.
+
+What waits for approval is told of by an id and a link, and nothing else:
 
     {"format":"access.envisionai.dev/approval/v1","id":"0197…","link":"https://…","log":"…","time":"2026-11-23T21:54:07.123Z"}
+
+What is told of budgets: see `broker.control.budgets`.
 
 The header `Aam-Signature` holds the name of the log's key and its signature, in base64, of three lines: the format, the
 log, and the SHA-256 of the body in hexadecimal. `aam trail keys` prints the public key (C2SP signed note).
@@ -10,6 +14,7 @@ import asyncio
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
 import anyio
@@ -62,13 +67,19 @@ class Webhooks:
             while True:
                 tasks.start_soon(self._send, await self._waiting.get())
 
-    async def _send(self, row: ApprovalRow) -> None:
-        code = await self._try(row)
+    async def deliver(self, url: str, form: str, body: Callable[[], bytes]) -> str | None:
+        """Send one message, signed, up to three times; return the code of what kept it from arriving, or None."""
+        code = await self._try(url, form, body())
         for seconds in _AGAIN_SECONDS:
             if code is None:
                 break
             await asyncio.sleep(seconds)
-            code = await self._try(row)
+            code = await self._try(url, form, body())
+        return code
+
+    async def _send(self, row: ApprovalRow) -> None:
+        assert row.webhook is not None  # noqa: S101 - `announce` has seen to it
+        code = await self.deliver(row.webhook, FORMAT, lambda: self._body(row))
         if code is not None:
             logger.warning("a request for approval could not be announced", extra={"code": code, "approval": row.id})
         record = {**approval_event("approval_announced", row, None), "outcome": {"code": code}}
@@ -77,14 +88,12 @@ class Webhooks:
         except Refusal as refusal:
             logger.error("an announcement is not on record", extra={"code": refusal.code})  # noqa: TRY400 - no traceback
 
-    async def _try(self, row: ApprovalRow) -> str | None:
+    async def _try(self, url: str, form: str, body: bytes) -> str | None:
         """Send one message; return the code of what kept it from arriving, or None."""
-        assert row.webhook is not None  # noqa: S101 - `announce` has seen to it
         try:
             async with self._places:
-                body = self._body(row)
-                headers = {"Content-Type": "application/json", SIGNATURE: await self._signature(body)}
-                response = await self._client(row.webhook).send("POST", row.webhook, headers, body, Dispatch())
+                headers = {"Content-Type": "application/json", SIGNATURE: await self._signature(form, body)}
+                response = await self._client(url).send("POST", url, headers, body, Dispatch())
         except Refusal as refusal:
             return refusal.code
         return None if response.status in _OK else "upstream_rejected"
@@ -95,8 +104,8 @@ class Webhooks:
         said = {"format": FORMAT, "id": row.id, "link": link, "log": self._store.trail.log, "time": timestamp()}
         return json.dumps(said, separators=(",", ":"), sort_keys=True).encode()
 
-    async def _signature(self, body: bytes) -> str:
-        note = await self._signing.sign(signed_text(self._store.trail.log, body))
+    async def _signature(self, form: str, body: bytes) -> str:
+        note = await self._signing.sign(signed_text(self._store.trail.log, body, form))
         _, name, signature = note.splitlines()[-1].split(" ")
         return f"{name} {signature}"
 
@@ -109,6 +118,6 @@ class Webhooks:
         return self._clients[host]
 
 
-def signed_text(log: str, body: bytes) -> str:
+def signed_text(log: str, body: bytes, form: str = FORMAT) -> str:
     """Return what is signed of a message."""
-    return f"{FORMAT}\n{log}\n{hashlib.sha256(body).hexdigest()}\n"
+    return f"{form}\n{log}\n{hashlib.sha256(body).hexdigest()}\n"

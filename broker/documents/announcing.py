@@ -1,4 +1,4 @@
-"""Where requests for approval are announced: the webhooks that policies name, checked as egress will use them."""
+"""Where requests for approval, and alerts of budgets, are announced: webhooks, checked as egress will use them."""
 
 from broker.documents.findings import Findings
 from broker.documents.parse import Document
@@ -22,4 +22,9 @@ def check_announcing(findings: Findings, broker: Document | None) -> Announcing:
                 where = ("spec", "tools", number, "approval", "webhook")
                 url = rule.approval.webhook
                 check_url(findings, policy, where, url, announcing.reach(url))
+        if policy.spec.models.budget is not None and (url := policy.spec.models.budget.webhook) is not None:
+            check_url(findings, policy, ("spec", "models", "budget", "webhook"), url, announcing.reach(url))
+    for budget in findings.of("Budget"):
+        if (url := budget.spec.webhook) is not None:
+            check_url(findings, budget, ("spec", "webhook"), url, announcing.reach(url))
     return announcing

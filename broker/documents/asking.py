@@ -49,7 +49,13 @@ def run_tests(snapshot: Snapshot, now: datetime.datetime) -> Tested:
     """Run the tests of every policy, each against all policies of its agent."""
     ran = tuple(_ran(snapshot, now))
     covered = {(rule.policy, rule.place) for one in ran for rule in one.decision.rules}
-    rules = [rule for policies in snapshot.policies.values() for one in policies.rules for rule in one.places()]
+    rules = [
+        rule
+        for policies in snapshot.policies.values()
+        for one in policies.rules
+        if not one.of_models
+        for rule in one.places()
+    ]
     uncovered = [rule for rule in rules if (rule.policy, rule.place) not in covered]
     return Tested(ran, tuple(sorted(uncovered, key=lambda rule: (rule.file, rule.line, rule.policy, rule.place))))
 

@@ -16,6 +16,7 @@ from broker.documents.memory import Memory
 from broker.documents.outline import outline
 from broker.documents.parse import Document
 from broker.documents.policies import check_policies
+from broker.documents.routes import check_routes
 from broker.documents.sign_in import check_sign_in
 from broker.documents.sinks import check_sinks
 from broker.documents.snapshot import FindConnector, Invalid, Snapshot
@@ -56,7 +57,8 @@ def load(
 
     # 3. What there is to call, and who may.
     connections, catalog = check_connections(findings, find)
-    policies, names = check_policies(findings, registry, catalog)
+    routes = check_routes(findings, connections)
+    policies, names = check_policies(findings, registry, catalog, routes)
     allowances = check_budgets(findings, registry)
 
     # 4. All of it, or nothing.
@@ -85,6 +87,7 @@ def load(
         allowances=allowances,
         connections=connections,
         catalog=catalog,
+        routes=routes,
         visible={
             workload: catalog.visible(policies.get(workload, NO_POLICIES).could_permit) for workload in registry.agents
         },

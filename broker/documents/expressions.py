@@ -34,7 +34,7 @@ def _decides(place: Place) -> bool:
     match place:
         case ("spec", "tools", int(), "actions" | "deny") | ("spec", "require", str()):
             return True
-        case ("spec", "observe") | ("spec", "tests", int()):
+        case ("spec", "observe") | ("spec", "tests", int()) | ("spec", "models", "allow", int()):
             return True
     return False
 

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from broker.connector import ConnectorDocument, FileName
 from broker.identity import AgentDocument, IssuerDocument, TrustDomainDocument
+from broker.models import ModelRouteDocument
 from broker.policy import AgentPolicyDocument, BudgetDocument
 
 API_VERSION = "access.envisionai.dev/v1"
@@ -333,6 +334,13 @@ class Connector(_Document):
     spec: ConnectorDocument
 
 
+class ModelRoute(_Document):
+    """A model as agents know it, and the services that answer for it."""
+
+    kind: Literal["ModelRoute"]
+    spec: ModelRouteDocument
+
+
 class Budget(_Document):
     """What all agents of a team, of an owner, or of everybody may spend on models together."""
 
@@ -341,7 +349,7 @@ class Budget(_Document):
 
 
 KINDS: dict[str, type[_Document]] = {
-    kind.__name__: kind for kind in (Broker, AgentPolicy, Agent, TrustDomain, Issuer, Connector, Budget)
+    kind.__name__: kind for kind in (Broker, AgentPolicy, Agent, TrustDomain, Issuer, Connector, ModelRoute, Budget)
 }
 
 

@@ -1,22 +1,25 @@
 """Policies against the registry and the catalogue: whom each is for, and that what its rules name is there."""
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from broker.catalog import Catalog, CatalogTool
+from broker.connector import INVOKE
 from broker.documents.connections import named_resources
 from broker.documents.expressions import check_expressions, written
 from broker.documents.findings import Findings, value_at
+from broker.documents.parse import Document
 from broker.documents.rollout import check_rollout
 from broker.documents.source import Place, Source
 from broker.documents.words import closest, nearest
 from broker.identity import Registry
+from broker.models import Route
 from broker.policy import AgentPolicies, AgentPolicyDocument, WrittenPolicy, covers, shadows
 
 
 def check_policies(
-    findings: Findings, registry: Registry, catalog: Catalog
+    findings: Findings, registry: Registry, catalog: Catalog, routes: Mapping[str, Route]
 ) -> tuple[dict[str, AgentPolicies], dict[str, tuple[str, ...]]]:
     """Return the policies of each workload, united, and their names."""
     collected: dict[str, list[WrittenPolicy]] = {}
@@ -29,13 +32,13 @@ def check_policies(
                 ("spec", "identity", "workload"),
                 f"no agent is registered for it{nearest(workload, registry.agents)}",
             )
-        for number, model in enumerate(spec.models.allow):
-            findings.warn(document, ("spec", "models", "allow", number), f"{model!r} has no ModelRoute yet")
+        _check_models(findings, document, routes)
         check_rollout(findings, document)
         if check_expressions(findings, document, catalog):
             collected.setdefault(workload, []).append(written(document))
     _check_rules(findings, catalog)
-    united = {workload: AgentPolicies(policies, catalog.offered) for workload, policies in collected.items()}
+    offered = {**catalog.offered, **{route.resource: {INVOKE: True} for route in routes.values()}}
+    united = {workload: AgentPolicies(policies, offered) for workload, policies in collected.items()}
     _check_recorded(findings, united, catalog)
     _check_shadows(findings, united, registry)
     return (
@@ -44,14 +47,28 @@ def check_policies(
     )
 
 
+def _check_models(findings: Findings, document: Document, routes: Mapping[str, Route]) -> None:
+    """Warn of models that no route answers for: nobody can use them."""
+    for number, model in enumerate(document.spec.models.allow):
+        if (
+            model not in routes
+            and model != "*"
+            and not findings.mistaken("ModelRoute", "metadata", "name", value=model)
+        ):
+            words = f"{model!r} has no ModelRoute yet{nearest(model, routes) if routes else ''}"
+            findings.warn(document, ("spec", "models", "allow", number), words)
+
+
 def _check_shadows(findings: Findings, united: dict[str, AgentPolicies], registry: Registry) -> None:
     """Warn of rules that decide nothing: somebody believes that they do."""
     documents = {document.name: document for document in findings.of("AgentPolicy")}
     now = datetime.datetime.now(datetime.UTC)
     for workload, policies in united.items():
         for rule, why in shadows(policies, registry.agents.get(workload), now):
-            number, _, part = rule.place.removeprefix("tools[").partition("].")
-            findings.warn(documents[rule.policy], ("spec", "tools", int(number), part), why)
+            kind, _, rest = rule.place.partition("[")
+            number, _, part = rest.partition("]")
+            place: Place = ("spec", *kind.split("."), int(number))
+            findings.warn(documents[rule.policy], (*place, part[1:]) if part else place, why)
 
 
 def _check_recorded(findings: Findings, united: dict[str, AgentPolicies], catalog: Catalog) -> None:
@@ -98,7 +115,7 @@ def _check_rule(findings: Findings, source: Source, place: Place, resources: set
         _check_wildcard(findings, source, place, resource, resources, catalog)
     elif resource in resources:
         _check_actions(findings, source, place, resource, catalog.actions(resource))
-    elif _is_missing(findings, resource, resources):
+    elif _is_missing(findings, resource, resources, catalog):
         findings.wrong(source, (*place, "resource"), f"no connector offers {resource!r}{nearest(resource, resources)}")
         meant = closest(resource, resources)
         offered = catalog.actions(meant) if meant else _all_actions(findings, catalog)
@@ -110,7 +127,7 @@ def _check_test(findings: Findings, source: Source, place: Place, resources: set
     resource, action = findings.right(source, (*place, "resource")), findings.right(source, (*place, "action"))
     if resource is None or action is None:
         return
-    if resource not in resources and _is_missing(findings, resource, resources):
+    if resource not in resources and _is_missing(findings, resource, resources, catalog):
         findings.wrong(source, (*place, "resource"), f"no connector offers {resource!r}{nearest(resource, resources)}")
     offered = catalog.actions(resource)
     if offered and action not in offered:
@@ -122,17 +139,21 @@ def _check_wildcard(
 ) -> None:
     """Check a rule whose resource is a wildcard: it names something, and its actions are those of what it names."""
     named = {resource for resource in resources if covers(pattern, resource)}
-    if not named and _is_missing(findings, pattern, resources):
+    if not named and _is_missing(findings, pattern, resources, catalog):
         connectors = {resource.partition(".")[0] for resource in resources}
         right = nearest(pattern.partition(".")[0], connectors)
         findings.wrong(source, (*place, "resource"), f"no connector offers what {pattern!r} names{right}")
+    if pattern.partition(".")[0] in ("*", *catalog.undescribed) and catalog.undescribed:
+        return  # nobody knows yet what it names
     offered = frozenset(action for resource in named for action in catalog.actions(resource))
     _check_actions(findings, source, place, pattern, offered)
 
 
-def _is_missing(findings: Findings, resource: str, resources: set[str]) -> bool:
-    """Tell whether no connector can have it: not even one that cannot be read."""
+def _is_missing(findings: Findings, resource: str, resources: set[str], catalog: Catalog) -> bool:
+    """Tell whether no connector can have it: not even one that cannot be read, or whose resources nobody knows yet."""
     connector = resource.partition(".")[0]
+    if connector in catalog.undescribed or (connector == "*" and catalog.undescribed):
+        return False
     known = any(one.partition(".")[0] == connector for one in resources)
     return known or not findings.mistaken("Connector", "metadata", "name", value=connector)
 

@@ -3,12 +3,12 @@
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from broker.catalog import Catalog, CatalogTool
-from broker.connector import Connector, ConnectorDocument
+from broker.connector import ApiKeyDocument, Connector, ConnectorDocument
 from broker.documents.files import NO_DIGESTS, Contents, Digests
 from broker.documents.models import BrokerDocument
 from broker.documents.outline import Outline
@@ -17,7 +17,8 @@ from broker.egress import Limits, Reach
 from broker.egress.database import DatabasePlace
 from broker.errors import DocumentsInvalid
 from broker.identity import BundleServer, Endpoint, Issuers, Registry, TrustBundle, TrustDomain
-from broker.policy import NO_CAPS, NO_POLICIES, AgentPolicies, Allowance
+from broker.models import Route
+from broker.policy import NO_CAPS, NO_POLICIES, AgentPolicies, Allowance, Cap
 
 FindConnector = Callable[[str], Connector]
 
@@ -40,12 +41,29 @@ class Connection:
     database: DatabasePlace | None = None
 
     @property
+    def url(self) -> str:
+        """The one URL under which it is called; of a program, its name, which nothing can call."""
+        program = self.document.process
+        return self.document.url or f"program:{'' if program is None else PurePosixPath(program.command[0]).name}"
+
+    @property
+    def undescribed(self) -> bool:
+        """Whether nobody knows yet which resources there are: its snapshot will say."""
+        return self.snapshot is None and self.connector.discovers
+
+    @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of grants that it takes; a file takes none."""
         if self.document.dialect == "sqlite":
             return ()
         named = self.document.grants.kinds
         return tuple(named if named is not None else (self.connector.grant, *self.connector.further_grants))
+
+    @property
+    def api_key(self) -> ApiKeyDocument:
+        """How an API key is sent: as the document says, or else as the service has it."""
+        grants = self.document.grants
+        return grants.api_key if "api_key" in grants.model_fields_set else self.connector.api_key
 
     @property
     def accounts(self) -> Literal["organisation", "person", "either"]:
@@ -181,6 +199,8 @@ class Snapshot:
     """What the model calls of each registered agent are capped by, by workload."""
     connections: Mapping[str, Connection]
     catalog: Catalog
+    routes: Mapping[str, Route]
+    """The models, by the names that agents call them."""
     visible: Mapping[str, tuple[CatalogTool, ...]]
     """What each registered agent may list, by workload."""
     operators: Mapping[int, tuple[str, str]]
@@ -199,6 +219,12 @@ class Snapshot:
     def allowance_of(self, workload: str) -> Allowance:
         """Return what the model calls of a workload are capped by."""
         return self.allowances.get(workload, NO_CAPS)
+
+    @property
+    def budgets(self) -> tuple[Cap, ...]:
+        """Every cap on money that some agent is under, each once."""
+        every = {cap.key: cap for one in self.allowances.values() for cap in one.caps if cap.unit == "nano_usd"}
+        return tuple(every[key] for key in sorted(every))
 
 
 class Invalid(DocumentsInvalid):

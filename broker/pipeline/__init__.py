@@ -2,8 +2,20 @@
 
 from broker.pipeline.call import Pipeline, harmless
 from broker.pipeline.consents import Consent, Consents
+from broker.pipeline.models import ModelCalls
 from broker.pipeline.recorder import Recorder
-from broker.pipeline.request import Answer, Emit, Origin, Request, Transport, silent
+from broker.pipeline.request import (
+    Answer,
+    Emit,
+    ModelAnswer,
+    ModelRequest,
+    Origin,
+    Pass,
+    Request,
+    Transport,
+    silent,
+)
+from broker.pipeline.resilience import Resilience
 from broker.pipeline.service import service_of, session_of
 from broker.pipeline.usage import Usages
 
@@ -12,10 +24,15 @@ __all__ = [
     "Consent",
     "Consents",
     "Emit",
+    "ModelAnswer",
+    "ModelCalls",
+    "ModelRequest",
     "Origin",
+    "Pass",
     "Pipeline",
     "Recorder",
     "Request",
+    "Resilience",
     "Transport",
     "Usages",
     "harmless",

@@ -51,15 +51,14 @@ class Payloads:
         self._recorder = recorder
         self._call_id = call_id
         self._arguments = [word for word in recorded if word != "result"]
-        self._wants_result = "result" in recorded
+        self.wants_arguments = bool(self._arguments)
+        self.wants_result = "result" in recorded
 
     def take_arguments(self, arguments: Mapping[str, Any], text: bytes | None, most: int) -> None:
         """Seal the chosen arguments, whose whole text is given. Raises `AuditUnavailable` if they cannot be sealed.
 
         What is over `most` bytes in all, or was not to be written or read again, is omitted, and the record says so.
         """
-        if not self._arguments:
-            return
         if (omitted := _unfit(arguments, text, most)) is not None:
             self.of_arguments = [Payload("arguments", omitted=omitted)]
             return
@@ -74,7 +73,7 @@ class Payloads:
 
     def take_result(self, text: bytes) -> None:
         """Seal a result that is about to be released; raise `AuditUnavailable` if it cannot be sealed."""
-        if self._wants_result:
+        if self.wants_result:
             self.of_result = [self._seal("result", text)]
 
     def keep(self, transaction: Transaction, payloads: Sequence[Payload]) -> None:

@@ -2,10 +2,9 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from broker.audit import Record, canonical, new_id, timestamp
-from broker.catalog import CatalogTool
 from broker.connector import Scope
 from broker.control import Asked
 from broker.identity import Agent, OnBehalfOf, WorkloadIdentity
@@ -21,6 +20,25 @@ _MOST_NAMED = 20  # fields
 _LONGEST_FILE = 80  # characters of a file's name
 
 
+class Called(Protocol):
+    """What is called: a tool, or a model."""
+
+    @property
+    def resource(self) -> str:
+        """The resource, as policies name it."""
+        ...
+
+    @property
+    def action(self) -> str:
+        """The action on it."""
+        ...
+
+    @property
+    def connector(self) -> str:
+        """The connector that it is of; for models, what all of them are of."""
+        ...
+
+
 def requested(
     call_id: str,
     time: str,
@@ -31,7 +49,7 @@ def requested(
     documents: str,
 ) -> Record:
     """Say who asked for what, how it came, and which documents were in force."""
-    run_id, traceparent = _trace(origin.traceparent)
+    run_id, traceparent = trace_of(origin.traceparent)
     return {
         "id": new_id(),
         "time": time,
@@ -66,9 +84,7 @@ def requested(
     }
 
 
-def action_of(
-    name: str, tool: CatalogTool | None, digest: str | None, size: int, sealed: Sequence[Record] = ()
-) -> Record:
+def action_of(name: str, tool: Called | None, digest: str | None, size: int, sealed: Sequence[Record] = ()) -> Record:
     """Say what was asked for; of the arguments, only how many bytes they are and their keyed digest.
 
     `sealed` says what of them is recorded encrypted beside the trail: a commitment to each value, never the value.
@@ -175,7 +191,7 @@ def _delegation(delegated: OnBehalfOf | None) -> Record | None:
     return {"iss": delegated.issuer, "sub": delegated.subject, "method": delegated.method}
 
 
-def _trace(text: str | None) -> tuple[str | None, str | None]:
+def trace_of(text: str | None) -> tuple[str | None, str | None]:
     """Return the run that a `traceparent` names, and the `traceparent` itself; neither if it is not one."""
     found = _TRACEPARENT.fullmatch(text) if text is not None else None
     return (found[1], found[0]) if found else (None, None)

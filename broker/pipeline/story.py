@@ -5,6 +5,7 @@ import concurrent.futures
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +16,6 @@ import msgspec
 from opentelemetry import trace
 
 from broker.audit import new_id, timestamp
-from broker.catalog import CatalogTool
 from broker.control import Asked
 from broker.documents import Snapshot
 from broker.egress import Session
@@ -29,14 +29,15 @@ from broker.errors import (
     UpstreamTimeout,
 )
 from broker.identity import Agent
+from broker.pipeline.passed import Passed
 from broker.pipeline.payloads import Payloads
 from broker.pipeline.recorder import Change, Recorder
-from broker.pipeline.records import action_of, decided, finished, requested, scope_text, short
-from broker.pipeline.request import Request
+from broker.pipeline.records import Called, action_of, decided, finished, requested, scope_text, short
+from broker.pipeline.request import ModelRequest, Request
 from broker.policy import UNNARROWED, Decision
 from broker.redact import Released
 from broker.store import Pending, Transaction
-from broker.vault import Opened
+from broker.vault import Credential
 
 logger = logging.getLogger(__name__)
 
@@ -51,10 +52,15 @@ class Story:
     this was on disk; whether it arrived, nobody here can know.
     """
 
-    def __init__(self, recorder: Recorder, request: Request, documents: Snapshot) -> None:
+    def __init__(
+        self, recorder: Recorder, request: Request | ModelRequest, documents: Snapshot, text: bytes | None = None
+    ) -> None:
+        """Begin; `text` is what was asked as it came, where that is JSON already."""
         self.call_id = new_id()
         self.text = b""
-        self.arguments = _encoded(request.arguments)
+        self.arguments = _encoded(request.arguments) if text is None else text
+        self.facts: dict[str, Any] = {}
+        """What the end says besides how it ended, whatever it is."""
         self._recorder = recorder
         self._request = request
         self._documents = documents
@@ -62,16 +68,20 @@ class Story:
         self._started = time.perf_counter_ns()
         self._steps: dict[str, int] = {}
         self._agent: Agent | None = None
-        self._tool: CatalogTool | None = None
+        self._tool: Called | None = None
         self._payloads = Payloads(recorder, self.call_id, ())
         self._decision: Decision | None = None
         self._asked: Asked | None = None
-        self._credential: Opened | None = None
+        self._credential: Credential | None = None
         self._session: Session | None = None
         self._begun: Pending[None] | None = None
         self._end: Pending[None] | None = None
+        self.tries: list[dict[str, Any]] = []
+        """How often the service was asked in vain before it was asked again."""
         self._settlements: list[Change] = []
         self._outcome: dict[str, Any] = {"status": "cancelled", "code": None}
+        self.asked_of_client: Counter[str] = Counter()
+        """What a server behind the tool has asked and told the client, by MCP's names of it."""
 
     # What the pipeline tells, step by step
 
@@ -80,7 +90,7 @@ class Story:
         self._agent = agent
         return agent
 
-    def on(self, tool: CatalogTool, recorded: Sequence[str]) -> None:
+    def on(self, tool: Called, recorded: Sequence[str]) -> None:
         """Note what is called, and what of the call the agent's policies have recorded encrypted."""
         self._tool = tool
         self._payloads = Payloads(self._recorder, self.call_id, recorded)
@@ -88,9 +98,10 @@ class Story:
     def decided(self, decision: Decision) -> Decision:
         """Note the decision, and seal the arguments that are to be recorded; raises `AuditUnavailable`."""
         self._decision = decision
-        self._payloads.take_arguments(
-            self._request.arguments, self.arguments, self._documents.broker.caps.argument_bytes
-        )
+        if self._payloads.wants_arguments:
+            self._payloads.take_arguments(
+                self._request.arguments, self.arguments, self._documents.broker.caps.argument_bytes
+            )
         self._mark("decided")
         for failed in decision.failed:
             logger.warning(
@@ -127,7 +138,7 @@ class Story:
         """Have a change made in the commit of the end, whatever the end is; made again, it must change nothing."""
         self._settlements.append(settlement)
 
-    def with_credential(self, credential: Opened, session: Session) -> None:
+    def with_credential(self, credential: Credential, session: Session) -> None:
         """Note which credential is used, and the session that knows whether anything was sent."""
         self._credential = credential
         self._session = session
@@ -149,6 +160,22 @@ class Story:
         }
         if self._payloads.of_result:
             self._outcome["sealed"] = [payload.record() for payload in self._payloads.of_result]
+
+    def answered(self, passed: Passed) -> None:
+        """Note what a model's answer was, and seal it if it is to be recorded; raises `AuditUnavailable`."""
+        self._payloads.take_result(passed.text)
+        self._outcome = {"status": "released", "code": None, "result_bytes": passed.size, "result_hmac": passed.digest}
+        if self._payloads.of_result:
+            self._outcome["sealed"] = [payload.record() for payload in self._payloads.of_result]
+
+    def passing(self) -> Passed:
+        """Return what counts the bytes of an answer as they pass; they are kept only where they are to be recorded."""
+        return Passed(self._recorder.digesting(), keep=self._payloads.wants_result)
+
+    @property
+    def begun(self) -> bool:
+        """Whether its beginning is durable."""
+        return self._begun is not None and self._begun.applied
 
     # What surrounds the call
 
@@ -225,7 +252,11 @@ class Story:
         for settlement in self._settlements:
             settlement(transaction)
         self._mark("finished")
-        outcome = {**self._outcome, "steps_us": self._steps}
+        outcome = {**self._outcome, **self.facts, "steps_us": self._steps}
+        if self.asked_of_client:
+            outcome["asked_of_client"] = dict(self.asked_of_client)
+        if self.tries:
+            outcome["tries"] = self.tries
         trail, credential = self._recorder.store.trail, self._credential.record() if self._credential else None
         try:
             trail.append(transaction, finished(self.call_id, outcome, credential))

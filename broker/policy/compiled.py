@@ -7,13 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from broker.connector import Comparison, Scope
+from broker.connector import INVOKE, MODELS, Comparison, Scope
 from broker.policy.condition import Condition, compile_condition
-from broker.policy.decision import Approval, Limit, Obligations, Per, Rule
+from broker.policy.decision import NO_OBLIGATIONS, Approval, Limit, Obligations, Per, Rule
 from broker.policy.document import AgentPolicyDocument
 from broker.policy.filter import Filter, parse_filter
 from broker.policy.request import AccessRequest
 from broker.policy.rule import ApprovalPart, ToolRule, covers
+
+_OF_MODELS = f"{MODELS}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class CompiledRule:
     limits: tuple[Limit, ...]
     rank: tuple[Any, ...]
     """Orders permits, the widest first, by what they say and not by where they stand."""
+    of_models: bool = False
+    """Whether it stands under `models`: a wildcard speaks of models there, and of nothing else; nowhere else of any."""
 
     @property
     def conditional(self) -> bool:
@@ -73,7 +77,7 @@ class CompiledRule:
 
     def matches(self, resource: str) -> bool:
         """Tell whether it speaks of a resource."""
-        return covers(self.resource, resource)
+        return self.of_models == resource.startswith(_OF_MODELS) and covers(self.resource, resource)
 
     def permits(self, request: AccessRequest) -> bool:
         """Tell whether its permit applies; raise `CannotEvaluate` if its condition has no value."""
@@ -103,6 +107,31 @@ def compile_rules(policy: WrittenPolicy) -> Iterator[CompiledRule]:
     """Yield a policy's rules; raise `ValueError` if one has a condition or a filter that is none."""
     for number, rule in enumerate(policy.spec.tools):
         yield _compile(policy, number, rule)
+    for number, model in enumerate(policy.spec.models.allow):
+        yield _compile_model(policy, number, model)
+
+
+def _compile_model(policy: WrittenPolicy, number: int, model: str) -> CompiledRule:
+    """Return what permits a model: nothing but that it is named."""
+    place = policy.rule(f"models.allow[{number}]")
+    return CompiledRule(
+        resource=_OF_MODELS + model,
+        actions=frozenset({INVOKE}),
+        denied=frozenset(),
+        permit=place,
+        deny=place,
+        when=None,
+        valid_from=None,
+        valid_until=None,
+        fields=None,
+        max_records=None,
+        filter=None,
+        obligations=NO_OBLIGATIONS,
+        approval=None,
+        limits=(),
+        rank=(*(False,) * 9, model, policy.name, number),
+        of_models=True,
+    )
 
 
 def _compile(policy: WrittenPolicy, number: int, rule: ToolRule) -> CompiledRule:

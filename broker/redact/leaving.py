@@ -4,12 +4,13 @@ Gets an opaque matcher, not the secret.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
 
+from broker.connector import WHOLE
 from broker.errors import LeakBlocked, ResultTooLarge, UpstreamMalformed
 from broker.redact.bounds import UNBOUNDED, Bounds, bounded
 
@@ -25,6 +26,8 @@ _SHAPES = (
 _IN_BYTES = re.compile(_SHAPES.encode())
 _IN_TEXT = re.compile(_SHAPES + r"(?:.*?-----END [A-Z ]*PRIVATE KEY-----|.*)", re.DOTALL)  # a key, to its end
 _PLACEHOLDER = "[credential removed]"
+_BRANCHES = frozenset({"allOf", "anyOf", "oneOf"})
+_FURTHER = _BRANCHES | {"$ref"}
 
 
 class Matcher(Protocol):
@@ -79,18 +82,60 @@ def scrub(value: Any, text: bytes) -> Released:
 
 
 def narrow(value: Any, schema: Any) -> Any:
-    """Return the value as plain JSON values, with every object member taken off that the schema does not declare."""
+    """Return the value as plain JSON values, with every object member taken off that the schema does not declare.
+
+    Where a schema refers to one of its `$defs`, or has branches (`allOf`, `anyOf`, `oneOf`), a member is declared if
+    any of them declares it.
+    """
+    definitions = schema.get("$defs", {}) if isinstance(schema, Mapping) else {}
+    return _narrowed(value, (schema,), definitions)
+
+
+def _narrowed(value: Any, schemas: Sequence[Any], definitions: Mapping[str, Any]) -> Any:
     if value is None or isinstance(value, str | int | float):
         return value
-    schema = schema if isinstance(schema, Mapping) else {}  # `true` declares no members
+    if any(schema is WHOLE for schema in schemas):
+        return msgspec.to_builtins(value)
     if isinstance(value, Mapping):
-        declared, others = schema.get("properties", {}), schema.get("additionalProperties")
-        kept = {name: declared.get(name, others) for name in value if name in declared or isinstance(others, Mapping)}
-        return {name: narrow(value[name], inner) for name, inner in kept.items()}
+        plain = _plain(schemas, definitions)
+        members = {name: _declaring(name, plain) for name in value}
+        return {name: _narrowed(value[name], inner, definitions) for name, inner in members.items() if inner}
     if isinstance(value, list | tuple):
-        return [narrow(member, schema.get("items")) for member in value]
+        items = [one["items"] for one in _plain(schemas, definitions) if "items" in one]
+        return [_narrowed(member, items, definitions) for member in value]
     # What else JSON has a form for (dataclasses, sets, moments) takes that form first, so that none passes whole
-    return narrow(msgspec.to_builtins(value), schema)
+    return _narrowed(msgspec.to_builtins(value), schemas, definitions)
+
+
+def _declaring(name: str, schemas: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Return what the schemas declare a member to be: by its name, or as one of others that there may be."""
+    found = []
+    for schema in schemas:
+        declared, others = schema.get("properties", {}), schema.get("additionalProperties")
+        if name in declared:
+            found.append(declared[name])
+        elif isinstance(others, Mapping):
+            found.append(others)
+    return found
+
+
+def _plain(schemas: Sequence[Any], definitions: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return the schemas with what they refer to and branch into; `true` declares no members."""
+    if len(schemas) == 1 and isinstance(schemas[0], Mapping) and not schemas[0].keys() & _FURTHER:
+        return schemas
+    found: list[Mapping[str, Any]] = []
+    waiting, seen = list(schemas), set[int]()
+    while waiting:
+        schema = waiting.pop()
+        if not isinstance(schema, Mapping) or id(schema) in seen:
+            continue
+        seen.add(id(schema))
+        found.append(schema)
+        if "$ref" in schema:
+            waiting.append(definitions.get(str(schema["$ref"]).removeprefix("#/$defs/")))
+        for branch in _BRANCHES & schema.keys():
+            waiting += schema[branch]
+    return found
 
 
 def _clean(value: Any) -> tuple[Any, int]:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
+
 from broker.store.conditions import Queries
 from broker.store.transaction import Transaction
 
@@ -29,6 +31,15 @@ _COUNTED = {
     "tokens": f"iif({_LIVE}, tokens, coalesce(input_tokens + output_tokens, 0))",
     "requests": "1",
 }
+_GROUPS = {
+    **{name: name for name in ("agent", "team", "owner", "route", "provider", "model")},
+    "day": "strftime('%Y-%m-%d', admitted, 'unixepoch')",
+}
+SPENT_BY = tuple(_GROUPS)
+"""What calls may have in common."""
+_COLUMNS = ("cost", "1", "input_tokens", "cache_read", "output_tokens", "reasoning")
+_FLAGS = ("source IN ('upper_bound', 'found_at_start')", "cost IS NULL")
+_SUMS = [f"ifnull(sum({column}), 0)" for column in (*_COLUMNS, *_FLAGS)]
 _WHOSE = {"agent": "workload = ?", "team": "team = ?", "owner": "owner = ?", "organisation": "? = ''"}
 
 
@@ -96,6 +107,23 @@ class RaiseRow:
     created: int
 
 
+@dataclass(frozen=True, slots=True)
+class SpentRow:
+    """What was spent by all calls that have something in common."""
+
+    of: Mapping[str, str]
+    cost: int
+    calls: int
+    input_tokens: int
+    cache_read: int
+    output_tokens: int
+    reasoning: int
+    bounded: int
+    """How many of them are counted at the most that they may have cost."""
+    unpriced: int
+    """How many of them have no price."""
+
+
 class BudgetTable:
     """Reads and writes windows, holds and raises."""
 
@@ -159,7 +187,7 @@ class BudgetTable:
         marks = ", ".join("?" * (len(values) + 1))
         transaction.execute(
             f"INSERT INTO budget_holds ({_HOLD}) VALUES ({marks})",  # noqa: S608 - constants
-            (*values, json.dumps(row.windows)),
+            (*values, msgspec.json.encode(row.windows).decode()),
         )
 
     def dispatch(self, transaction: Transaction, hold_id: str) -> bool:
@@ -204,6 +232,24 @@ class BudgetTable:
         statement = "UPDATE budget_holds SET acknowledged = ? WHERE id = ? AND overrun > 0 AND acknowledged IS NULL"
         return transaction.execute(statement, (now, hold_id)).rowcount == 1
 
+    # What was spent
+
+    def spent(self, connection: Queries, by: Sequence[str], asked: Mapping[str, Any], count: int) -> list[SpentRow]:
+        """Return what was spent, by any of `SPENT_BY`, the dearest first. `asked`: since, until, and what is equal."""
+        groups = ", ".join(_GROUPS[one] for one in by) or "''"
+        wanted = [f"{_GROUPS[name]} = ?" for name in asked if name in _GROUPS]
+        where = " AND ".join(["state = 'settled'", "admitted >= ?", "admitted < ?", *wanted])
+        values = (asked["since"], asked["until"], *(value for name, value in asked.items() if name in _GROUPS))
+        query = (
+            f"SELECT {', '.join(_SUMS)}, {groups} FROM budget_holds "  # noqa: S608 - constants
+            f"WHERE {where} GROUP BY {groups} ORDER BY 1 DESC LIMIT ?"
+        )
+        width = len(_SUMS)
+        return [
+            SpentRow(dict(zip(by, row[width:], strict=False)), *row[:width])
+            for row in connection.execute(query, (*values, count))
+        ]
+
     # Raises
 
     def add_raise(self, transaction: Transaction, row: RaiseRow) -> None:
@@ -230,15 +276,14 @@ class BudgetTable:
         transaction.execute("UPDATE budget_raises SET until = ? WHERE id = ?", (now, raise_id))
         return _raise(found)
 
-    def raised(self, connection: Queries, one: WindowKey, now: int) -> int:
-        """Return by how much a window's limit is raised now."""
+    def raised(self, connection: Queries, now: int) -> dict[tuple[str, str, str], int]:
+        """Return by how much limits are raised now, by whose, name and period."""
         query = (
-            "SELECT coalesce(sum(amount), 0) FROM budget_raises "
-            "WHERE whose = ? AND name = ? AND period = ? AND created <= ? AND until > ?"
+            "SELECT whose, name, period, sum(amount) FROM budget_raises "
+            "WHERE until > ? AND created <= ? GROUP BY whose, name, period"
         )
-        if one.unit != "nano_usd":
-            return 0
-        return int(connection.execute(query, (one.whose, one.name, one.period, now, now)).fetchone()[0])
+        found = connection.execute(query, (now, now)).fetchall()
+        return {(whose, name, period): int(amount) for whose, name, period, amount in found}
 
     def raises(self, connection: Queries, now: int) -> list[RaiseRow]:
         """Return the raises in force, the oldest first."""

@@ -27,6 +27,7 @@ from broker.cli.daemon import Daemon
 from broker.cli.init import DEVELOPMENT_KEY, write_starter
 from broker.testing.certificates import CertificateAuthority
 from broker.testing.trust_domain import DevelopmentTrustDomain
+from tests.benchmarks.budgets import holds
 from tests.benchmarks.evidence import appends, growth
 from tests.benchmarks.identities import identities
 from tests.benchmarks.load import Measured, measure_direct, measure_mcp, measure_simple_salesforce
@@ -100,6 +101,8 @@ def main() -> None:
             figures["appends"] = appends(Path(place), arguments.calls * 5)
             sizes = [int(size) for size in arguments.records.split(",")]
             figures["growth"] = growth(Path(place), sizes, status.update)
+            status.update("budgets alone")
+            figures["budgets"] = holds(arguments.calls)
             # Last: what starts after them would begin with their memory
             status.update("deciding")
             figures["deciding"] = deciding()
@@ -272,6 +275,7 @@ def _print(figures: dict[str, Any]) -> None:
         )
     )
     _print_evidence(console, figures)
+    _print_budgets(console, figures["budgets"])
     _print_policies(console, figures)
 
 
@@ -291,12 +295,18 @@ def _print_policies(console: Console, figures: dict[str, Any]) -> None:
     console.print(f"{found['documents']:,} documents load in {found['first_load_seconds']:.1f} s the first time.")
 
 
+def _print_budgets(console: Console, found: list[dict[str, Any]]) -> None:
+    table = Table("callers", "no cap /s", "six caps /s", title="Calls held and settled, and nothing else")
+    for row in found:
+        table.add_row(*(f"{row[one]:,.0f}" for one in ("callers", "uncapped_per_second", "six_caps_per_second")))
+    console.print(table)
+
+
 def _print_evidence(console: Console, figures: dict[str, Any]) -> None:
     alone, syncs = figures["appends"], figures["syncs_per_call"]
     console.print(
         f"the trail alone: {alone['per_second']:,.0f} durable records/s by 64 callers (p99 {alone['p99_ms']:.1f} ms), "
-        f"{alone['times_naive']:.1f} times a commit for each ({alone['naive_per_second']:,.0f}/s), "
-        f"{alone['of_bare']:.0%} of rows that nobody seals or waits for ({alone['bare_per_second']:,.0f}/s); "
+        f"{alone['times_naive']:.1f} times a commit for each ({alone['naive_per_second']:,.0f}/s); "
         f"disk syncs of one call at one caller: {'strace is needed to count them' if syncs is None else f'{syncs:.2f}'}"
     )
     table = Table(title="As the trail grows", title_justify="left")

@@ -40,6 +40,7 @@ CHANGES: list[tuple[str, str, Any]] = [
 ]
 READS = [
     "/v1/status",
+    "/v1/spend",
     "/v1/agents",
     "/v1/tools?as=analyst",
     "/v1/grants",

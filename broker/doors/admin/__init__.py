@@ -15,12 +15,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.doors.admin import (
     approvals,
+    budgets,
     connectors,
     documents,
     evidence,
     grants,
     holds,
     keys,
+    models,
     payloads,
     registry,
     retention,
@@ -63,7 +65,12 @@ def operators_app(operators: Operators) -> ASGIApp:
         "/v1/agents/suspensions": suspensions.suspensions,
         "/v1/approvals": approvals.approvals,
         "/v1/approvals/{id}": approvals.one,
+        "/v1/budgets": budgets.budgets,
+        "/v1/budgets/raises": budgets.raises,
+        "/v1/budgets/overruns": budgets.overruns,
+        "/v1/spend": budgets.spend,
         "/v1/tools": registry.tools,
+        "/v1/models": models.models,
         "/v1/grants": grants.grants,
         "/v1/connectors": connectors.connectors,
         "/v1/connectors/{name}": connectors.show_connector,
@@ -98,6 +105,7 @@ def operators_app(operators: Operators) -> ASGIApp:
         ("POST", "/v1/grants/{name}/test"): grants.test_grant,
         ("POST", "/v1/grants/{name}/rotate"): grants.rotate_grant,
         ("DELETE", "/v1/grants/{name}"): grants.revoke_grant,
+        ("POST", "/v1/models/{name}/test"): models.test_route,
         ("POST", "/v1/keys"): keys.add,
         ("POST", "/v1/keys/{id}/revoke"): keys.revoke,
         ("POST", "/v1/vault/key"): vault.rotate_key,
@@ -117,6 +125,9 @@ def operators_app(operators: Operators) -> ASGIApp:
     deciding: dict[str, Handler] = {
         "/v1/approvals/{id}/approve": approvals.approve,
         "/v1/approvals/{id}/refuse": approvals.refuse,
+        "/v1/budgets/raise": budgets.raise_budget,
+        "/v1/budgets/raises/{id}/withdraw": budgets.withdraw,
+        "/v1/budgets/overruns/{id}/acknowledge": budgets.acknowledge,
     }
     app = Starlette(
         routes=[

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.audit import Record
-from broker.control import Approvals, Cut, KillSwitch
+from broker.control import Approvals, Budgets, Cut, KillSwitch
 from broker.documents import Connection, Documents
 from broker.doors.entrance import RefusedAuthentications
 from broker.egress import Egress, Session
@@ -28,8 +28,8 @@ from broker.errors import (
 from broker.evidence.heads import Heads
 from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
-from broker.pipeline import Consents, Recorder, Usages, harmless, service_of, session_of
-from broker.vault import AccessKeys, Opened, Rekeying, SigningKeys, Vault
+from broker.pipeline import Consents, ModelCalls, Recorder, Resilience, Usages, harmless, service_of, session_of
+from broker.vault import AccessKeys, Credential, NoCredential, Rekeying, SigningKeys, Vault
 
 _LARGEST_BODY = 1 << 20
 
@@ -50,7 +50,7 @@ class OperatorCall:
 
     session: Session
     facts: dict[str, Any]
-    credential: Opened
+    credential: Credential
 
     def release(self, text: str) -> str:
         """Return what the service has said, or raise `LeakBlocked`: operators see no credentials either."""
@@ -80,6 +80,9 @@ class Operators:
         approvals: Approvals,
         access_keys: AccessKeys,
         consents: Consents,
+        resilience: Resilience,
+        budgets: Budgets,
+        models: ModelCalls,
     ) -> None:
         self.documents = documents
         self.recorder = recorder
@@ -97,6 +100,9 @@ class Operators:
         self.approvals = approvals
         self.access_keys = access_keys
         self.consents = consents
+        self.resilience = resilience
+        self.budgets = budgets
+        self.models = models
         self.fetched: dict[str, bytes] = {}
         self.pruning = asyncio.Lock()
         """Held while something is pruned, and while an export takes its place before the next thing that is."""
@@ -149,7 +155,7 @@ class Operators:
         """
         service = service_of(connection, self.egress)
         code: str | None = InternalError.code
-        with self.vault.open_for_operator(service, grant) as credential:
+        with self.vault.open_for_operator(service, grant) if service.kinds else NoCredential() as credential:
             expired = self.usages.noting(connection)
 
             def noted(answer: Answer) -> bool:
@@ -157,7 +163,7 @@ class Operators:
                     noting(answer)
                 return expired(answer)
 
-            session = session_of(connection, service, credential, noted)
+            session = session_of(connection, service, self.egress, credential, noted)
             call = OperatorCall(session, {}, credential)
             try:
                 yield call
@@ -170,12 +176,31 @@ class Operators:
                 call.facts.update(credential=credential.record(), outcome={"code": code})
                 await self.recorder.note(kind, actor=actor, connector=connection.name, **call.facts)
 
+    @contextlib.asynccontextmanager
+    async def calling_openly(
+        self, connection: Connection, url: str, kind: str, actor: Record
+    ) -> AsyncIterator[OperatorCall]:
+        """Open a session without any credential, bound to the place of a URL, within the connector's reach."""
+        client = self.egress.client(connection.reach, connection.limits, connection.authority)
+        nothing = NoCredential()
+        call = OperatorCall(Session(client, url, nothing, lambda _response: False), {}, nothing)
+        code: str | None = InternalError.code
+        try:
+            yield call
+            code = None
+        except Refusal as refusal:
+            code = refusal.code
+            raise
+        finally:
+            call.facts.update(credential=None, outcome={"code": code})
+            await self.recorder.note(kind, actor=actor, connector=connection.name, **call.facts)
 
-async def body(request: Request) -> bytes:
+
+async def body(request: Request, most: int = _LARGEST_BODY) -> bytes:
     """Read a request's body; raise `OperatorRequestInvalid` if it is too large."""
-    text = b""
+    text = bytearray()
     async for chunk in request.stream():
         text += chunk
-        if len(text) > _LARGEST_BODY:
+        if len(text) > most:
             raise OperatorRequestInvalid("The request is too large.")
-    return text
+    return bytes(text)

@@ -79,6 +79,7 @@ class Trial:
                 self.passed.append("token")
             answer = call.release(await connection.connector.probe(call.session, connection.document))
         self.passed.append("call")
+        self._operators.resilience.revived(connection)
         return answer
 
     def failed_at(self, refusal: Refusal) -> str:

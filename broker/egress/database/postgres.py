@@ -209,7 +209,8 @@ def _trust(place: DatabasePlace, authority: str | None) -> Any:
 
 
 async def _header(authorization: Authorization) -> str:
-    return (await authorization.header()).reveal()
+    header = await authorization.header()
+    return "" if header is None else header.reveal()
 
 
 def _user(header: str) -> tuple[str, str]:

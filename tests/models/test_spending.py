@@ -1,0 +1,82 @@
+"""Budgets at the models door: 402 for what cannot succeed, 429 for what can later, each in the API's own shape."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from broker.testing.models import ModelService
+from tests.support.models import Gateway, asked, models_policy, open_gateway
+from tests.support.notes import NotesService
+
+
+@pytest.fixture
+def poor(notes_service: NotesService, model_service: ModelService, tmp_path: Path) -> Iterator[Gateway]:
+    """Serve a gateway whose agent has a dollar a day for calls of a tenth of a cent."""
+    model_service.next, model_service.seen = [], []
+    with open_gateway(tmp_path, notes_service, model_service, budget="{daily_usd: 0.002}") as gateway:
+        gateway.behaves()
+        yield gateway
+
+
+def test_an_exhausted_budget_is_a_402_that_says_when_and_what_would_fit(poor: Gateway) -> None:
+    """Issue 7: exhausted is 402, so that SDKs do not retry what cannot succeed."""
+    poor.put("models-policy.yaml", models_policy(budget="{daily_usd: 0.0005}"))
+
+    openai = poor.chat("small", max_tokens=100)
+    anthropic = poor.post("/v1/messages", {**asked("claude"), "max_tokens": 4000})
+
+    error = openai.json()["error"]
+    assert (openai.status_code, error["code"], error["type"]) == (402, "budget_exhausted", "insufficient_quota")
+    assert error["metadata"]["affordable_output_tokens"] > 0
+    assert openai.headers["x-should-retry"] == "false"
+    assert (anthropic.status_code, anthropic.json()["error"]["type"]) == (402, "billing_error")
+    assert not poor.service.seen
+
+
+def test_what_running_calls_hold_is_a_429_with_retry_after(poor: Gateway) -> None:
+    """Issue 7: held by others is 429 with `Retry-After`."""
+    poor.behaves(holds_after=0)
+    running = threading.Thread(target=poor.chat, args=("small",), kwargs={"max_tokens": 90})
+    running.start()
+    poor.service.arrived.get(timeout=10)
+    held = poor.chat("small", max_tokens=100)
+    poor.service.free.set()
+    running.join(10)
+
+    assert (held.status_code, held.json()["error"]["code"]) == (429, "budget_held")
+    assert int(held.headers["retry-after"]) > 0
+    assert held.headers["x-should-retry"] == "true"
+
+
+def test_a_model_without_a_price_is_refused_where_a_budget_applies(poor: Gateway) -> None:
+    """Issue 7: unpriced models are refused when a budget applies."""
+    assert poor.chat("unpriced").json()["error"]["code"] == "price_unknown"
+    assert not poor.service.seen
+
+
+def test_a_clamped_call_asks_its_provider_for_less(poor: Gateway) -> None:
+    """Issue 7: optional clamping; the cap that is held is the cap that is sent."""
+    budget = "{daily_usd: 0.0009, on_insufficient: clamp, min_output_tokens: 5}"
+    poor.put("models-policy.yaml", models_policy(budget=budget))
+
+    assert poor.chat("small", max_tokens=100).status_code == 200
+    assert 5 <= poor.sent.body["max_completion_tokens"] < 100
+
+
+def test_what_was_not_used_is_given_back(poor: Gateway) -> None:
+    """A call is settled by what it used: many small ones fit where one bound would not fit twice."""
+    statuses = [poor.chat("small", max_tokens=80).status_code for _ in range(12)]
+
+    assert statuses == [200] * 12
+
+
+def test_limits_of_calls_are_429(poor: Gateway) -> None:
+    """`limits` in requests a minute."""
+    poor.put("models-policy.yaml", models_policy(limits="{requests_per_day: 1}"))
+    poor.chat("small")
+
+    refused = poor.chat("small")
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "limit_reached")

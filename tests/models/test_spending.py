@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.testing.models import ModelService
+from broker.cli.trail.story import Told, lines_of
+from broker.testing.models import Behaviour, ModelService
 from tests.support.models import Gateway, asked, models_policy, open_gateway
 from tests.support.notes import NotesService
 
@@ -63,6 +64,19 @@ def test_a_clamped_call_asks_its_provider_for_less(poor: Gateway) -> None:
 
     assert poor.chat("small", max_tokens=100).status_code == 200
     assert 5 <= poor.sent.body["max_completion_tokens"] < 100
+
+
+def test_a_calls_story_says_what_each_attempt_cost(poor: Gateway) -> None:
+    """Issue 7: attempts and fallback reasons are in the trail, and `aam trail show` says them."""
+    poor.behaves(Behaviour(status=503), Behaviour(usage={"input": 11, "output": 5}))
+    call_id = poor.chat("twice", max_tokens=50).headers["x-aam-call-id"]
+    told = Told(poor.broker.records(call_id=call_id), [], [], "")
+
+    lines = [text for _, text in lines_of(told)]
+
+    assert any("openai/gpt-small failed (overloaded)" in line and "$0.00 of $0.0" in line for line in lines), lines
+    assert any("backup/llama answered" in line and "$0.000061 of" in line for line in lines), lines
+    assert "11 tokens in, 0 of them cached, 5 out, 0 of them reasoning" in lines
 
 
 def test_what_was_not_used_is_given_back(poor: Gateway) -> None:

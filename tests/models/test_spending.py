@@ -86,6 +86,24 @@ def test_what_was_not_used_is_given_back(poor: Gateway) -> None:
     assert statuses == [200] * 12
 
 
+def test_an_agent_sees_what_is_left_of_its_own_budgets(poor: Gateway) -> None:
+    """Reference, row 61: self-inspection, in the words of OpenRouter's `GET /key`, and exactly in ours."""
+    poor.put("models-policy.yaml", models_policy(budget="{daily_usd: 0.002}", limits="{requests_per_day: 9}"))
+    poor.behaves(usage={"input": 11, "output": 5})
+    poor.chat("small", max_tokens=50)
+
+    answer = poor.get("/v1/key")
+    data = answer.json()["data"]
+    (money,), (requests_,) = (
+        [cap for cap in data["caps"] if ("counts" in cap) == counted] for counted in (False, True)
+    )
+
+    assert (data["label"], data["limit"], data["limit_reset"]) == ("analyst", 0.002, "daily")
+    assert (data["limit_remaining"], data["usage_daily"]) == (0.001939, 0.000061)
+    assert (money["left_usd"], money["held_usd"], requests_["left"]) == ("0.001939", "0.00", 8)
+    assert poor.get("/v1/key", Authorization="Bearer nonsense").status_code == 401
+
+
 def test_limits_of_calls_are_429(poor: Gateway) -> None:
     """`limits` in requests a minute."""
     poor.put("models-policy.yaml", models_policy(limits="{requests_per_day: 1}"))

@@ -121,6 +121,7 @@ async def _keep_up(job: Callable[[], Awaitable[None]]) -> None:
 async def _drain(parts: Parts) -> int:
     """Refuse new calls and wait for those that run; return how many did not end in time."""
     parts.pipeline.draining = True
+    parts.server.beside.subscriptions.end_all()
     logger.info("draining", extra={"running": parts.recorder.running})
     await until(lambda: parts.recorder.running == 0, _DRAIN_SECONDS)
     await asyncio.sleep(0.1)  # what has just been released is still to be sent

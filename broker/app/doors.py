@@ -110,6 +110,7 @@ class Doors:
             parts.approvals,
             parts.access_keys,
             parts.consents,
+            parts.pipeline.resilience,
             parts.budgets,
             parts.models,
         )

@@ -1,6 +1,7 @@
 """One call of a model, start to end: the way of a tool's call, with attempts at one target after another."""
 
 import datetime
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -37,6 +38,8 @@ from broker.vault import Vault
 from broker.vault.opened import Opened
 
 _OK = 200
+_LONGEST_PIECE = 256  # bytes that eight bytes of a key may take up, escaped however
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _MOST_OF_AN_ERROR = 64 << 10  # bytes that are read of what a provider says of a failure
 
 
@@ -221,9 +224,9 @@ class _Trying:
             body = body_of(wanted, target, attempt.hold.output_tokens, self._who, self._run)
             headers = headers_of(wanted.api, target, self._route, self._request.betas)
             path = target.provider.paths[wanted.api]
-            answer = await session.stream(session.base_url + path, headers, body)
+            answer = await session.open(session.base_url + path, headers, body)
             try:
-                attempt.generation = answer.headers.get("x-generation-id")
+                attempt.generation = _id_in(answer.headers.get("x-generation-id"), credential)
                 if answer.status != _OK:
                     raise Failed(failure_of(answer.status, answer.headers, await _some(answer)))
                 if wanted.stream:
@@ -233,7 +236,7 @@ class _Trying:
                 answer.close()
 
     async def _read(self, attempt: Attempt, answer: Streamed, credential: Opened) -> bytes:
-        text = await answer.whole()
+        text = (await answer.read()).body
         said = said_of(self._wanted.api, text)
         if credential.matcher.hits(text):
             raise LeakBlocked(detail="a model's answer held the credential of this call")
@@ -245,9 +248,11 @@ class _Trying:
         """Pass a stream on, event by event; return what ends it."""
         wanted = self._wanted
         following = watch(wanted.api, attempt.hold.output_tokens, wanted.choices, wants_usage=wanted.wants_usage)
+        before = b""
         while data := await answer.next():
-            if credential.matcher.hits(data):
+            if credential.matcher.hits(before + data):
                 raise LeakBlocked(detail="a model's answer held the credential of this call")
+            before = (before + data)[-_LONGEST_PIECE:]  # a key may come a few bytes at a time
             if events := following.feed(data):
                 if not self.passed.size:
                     attempt.first_ms = round((time.perf_counter() - attempt.began) * 1000)
@@ -270,6 +275,12 @@ class _Trying:
         if not end:
             raise OutputOverCap
         return end
+
+
+def _id_in(header: str | None, credential: Opened) -> str | None:
+    """Return what the provider calls its answer, where that is an id and nothing that must not be kept."""
+    plain = header is not None and _ID.fullmatch(header) is not None
+    return header if plain and header is not None and not credential.matcher.hits(header.encode()) else None
 
 
 async def _some(answer: Streamed) -> bytes:

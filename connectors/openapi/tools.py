@@ -29,7 +29,7 @@ def tools(document: ConnectorDocument, snapshot: Any) -> list[Tool]:
     if snapshot is None:
         return [_not_built(resource, action) for resource in document.resources for action in _USUAL]
     pinned = _pinned(document, settings, snapshot)
-    place = "" if _has_path(document.url) else pinned.place
+    place = "" if _has_path(document.url or "") else pinned.place
     inputs = Definitions(pinned.inputs)
     return [
         _tool(resource, action, _placed(operation, place), pinned, inputs, settings)

@@ -9,7 +9,6 @@ import pytest
 import requests
 
 from broker.policy import BudgetPart, money_caps
-from broker.store import Transaction
 from broker.testing.models import Behaviour, ModelService
 from tests.budget.test_law import lay_down
 from tests.support.broker import until
@@ -111,11 +110,8 @@ def test_output_beyond_the_cap_is_an_overrun_and_its_model_rests_until_somebody_
 
 async def _overrunning(gateway: Gateway) -> None:
     """Take the law's trigger for settlements away: what is to happen does break it, and must be seen to."""
-
-    def change(transaction: Transaction) -> None:
-        transaction.execute("DROP TRIGGER settling")
-
-    await gateway.broker.parts.store.commits.commit(change)
+    change = "DROP TRIGGER settling"
+    await gateway.broker.parts.store.commits.commit(lambda transaction: transaction.execute(change).close())
 
 
 def test_a_fallback_may_hold_what_the_attempt_before_it_gave_back(gateway: Gateway) -> None:

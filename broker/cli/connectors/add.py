@@ -69,6 +69,7 @@ def add(
         if asks:
             answers |= _asked(questions, answers, name)
         spec = {"type": kind, **spec_of(questions, answers, name)}
+        spec.setdefault("limits", {}).setdefault("retries", {"most": 2})
     except ValueError as error:
         stop(f"{error}.", as_json=as_json)
     except LookupError as missing:

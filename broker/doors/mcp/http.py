@@ -113,6 +113,7 @@ class HostChecked:
         """Serve one request."""
         if scope["type"] != "http":
             return
+        scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]  # RFC 9110 §5.5
         refused = await self._security.validate_request(Request(scope))
         await (refused or self._app)(scope, receive, send)
 

@@ -8,7 +8,7 @@ import anyio
 import mcp_types as types
 from mcp.server import ServerRequestContext
 from mcp.server.connection import Connection
-from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
+from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourceUpdated, ToolsListChanged
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,12 @@ class Listeners:
         finally:
             agent.subscriptions -= 1
             self._forget(workload)
+
+    async def updated(self, workload: str, uri: str) -> None:
+        """Tell the subscriptions of the 2026-07-28 era that name a resource that it has changed."""
+        agent = self._of.get(workload)
+        if agent is not None:
+            await agent.bus.publish(ResourceUpdated(uri))
 
     def joined(self, workload: str, connection: Connection) -> None:
         """Note a session of the handshake revisions, until it ends."""

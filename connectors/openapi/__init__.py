@@ -44,16 +44,4 @@ CONNECTOR = Connector(
     described_at=described_at,
     pin=pinned_of,
     settings=Settings,
-    about="Any service that an OpenAPI or Swagger description describes.",
-    asks=(
-        Question("url", "The URL under which the service is called", example="https://api.example.com"),
-        Question(
-            "resources",
-            "What policies call each resource, and its path in the description",
-            "mapping",
-            example="records=/buckets/{bucket}/records",
-        ),
-        Question("settings.description", "The URL of its description; Enter if you have it as a file", usual=""),
-        Question("snapshot", "The file in which what is mapped is pinned", usual="{name}.snapshot.json"),
-    ),
 )

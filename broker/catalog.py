@@ -13,6 +13,7 @@ from broker.errors import InvalidArguments
 
 _LONGEST_NAME = 64  # what every client and model API accepts, of letters, digits, '_' and '-'
 _WORD = re.compile(r"[a-z][a-z0-9_]*")  # what policies can name
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _MOST_PROBLEMS = 5  # told of at once
 _LONGEST_WORD = 80  # characters that are compared, of what may be a word
 _LONGEST_PROBLEM = 300  # characters: a problem may quote what was sent
@@ -44,7 +45,9 @@ class CatalogTool:
 class Catalog:
     """Every tool of every configured connector. Immutable; a change of documents brings a new one."""
 
-    def __init__(self, tools: Iterable[CatalogTool] = ()) -> None:
+    def __init__(self, tools: Iterable[CatalogTool] = (), undescribed: Iterable[str] = ()) -> None:
+        """Keep them. Of the connectors that are `undescribed`, nobody knows yet what they offer."""
+        self.undescribed = frozenset(undescribed)
         self._tools = {tool.name: tool for tool in sorted(tools, key=lambda tool: tool.name)}
         self._offered: dict[str, dict[str, bool]] = {}
         for tool in self._tools.values():
@@ -78,16 +81,24 @@ class Catalog:
 
 def catalog_tool(connector: str, tool: Tool) -> CatalogTool:
     """Name a connector's tool; raise `ValueError` if the name or the schema cannot be served."""
-    name = f"{connector}_{tool.resource}_{tool.action}"
+    name = _name(connector, tool)
     if not all(_WORD.fullmatch(word) for word in (connector, tool.resource, tool.action)):
         raise ValueError(f"{connector}.{tool.resource} {tool.action} cannot be named in a policy: use a-z, 0-9 and '_'")
     if len(name) > _LONGEST_NAME:
         raise ValueError(f"the tool name {name} is longer than {_LONGEST_NAME} characters; shorten the resource's name")
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"clients cannot name the tool {name!r}: use letters, digits, '_' and '-'")
     try:
         schema = jsonschema_rs.validator_for(dict(tool.input_schema), retriever=_no_network)
     except ValueError as error:
         raise ValueError(f"the input schema of {name} is no JSON Schema: {str(error).splitlines()[0]}") from None
     return CatalogTool(name, connector, f"{connector}.{tool.resource}", tool.action, tool, schema)
+
+
+def _name(connector: str, tool: Tool) -> str:
+    if tool.name is None:
+        return f"{connector}_{tool.resource}_{tool.action}"
+    return f"{connector}_{tool.name}" if tool.prefixed else tool.name
 
 
 def _no_network(address: str) -> NoReturn:

@@ -216,6 +216,12 @@ class InvalidArguments(Refusal):
     code = "invalid_arguments"
 
 
+class RequestStateInvalid(Refusal):
+    """The request state is not the one that this agent was given for this call; make the call anew, without it."""
+
+    code = "request_state_invalid"
+
+
 class CursorInvalid(Refusal):
     """The cursor is not one of this agent, tool and query, or has expired; begin again without it."""
 
@@ -444,6 +450,30 @@ class UpstreamFailed(Upstream):
     """The service failed; try again later."""
 
     code = "upstream_failed"
+
+
+class DefinitionDrifted(Upstream):
+    """The server now describes this tool otherwise than was approved; an administrator must look at it."""
+
+    code = "definition_drifted"
+
+
+class ClientCannot(Upstream):
+    """The server asks the client for what it cannot do, or for what the connector's document does not let through."""
+
+    code = "client_cannot"
+
+
+class CircuitOpen(Upstream):
+    """The service has failed several times in a row and is left alone for a moment; try again later."""
+
+    code = "circuit_open"
+
+
+class ConnectorBusy(Upstream):
+    """The limit that is set for calls of this service is reached; wait before trying again."""
+
+    code = "connector_busy"
 
 
 class ModelUnavailable(Upstream):

@@ -110,6 +110,7 @@ class Doors:
             parts.approvals,
             parts.access_keys,
             parts.consents,
+            parts.pipeline.resilience,
             parts.budgets,
             parts.models,
         )
@@ -125,7 +126,7 @@ class Doors:
 
     def _models(self, parts: Parts) -> ModelsDoor:
         listing = Listing(parts.documents, parts.models.prices.told)
-        return ModelsDoor(parts.documents, parts.entrance, parts.models, listing, self._requests)
+        return ModelsDoor(parts.documents, parts.entrance, parts.models, listing, self._requests, parts.budgets)
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:

@@ -47,6 +47,10 @@ def status(parts: Parts) -> Mapping[str, Any]:
         "tools": sum(1 for _ in documents.catalog),
         "tools_built": sum(tool.tool.run is not None for tool in documents.catalog),
         "connectors": sorted(documents.connections),
+        "resilience": {
+            name: parts.pipeline.resilience.status(connection)
+            for name, connection in sorted(documents.connections.items())
+        },
         "grants": {grant.connector: grant.status for grant in parts.vault.grants() if grant.status != "revoked"},
         "trust_domains": {
             name: {

@@ -10,6 +10,7 @@ from broker.budget.prices import MILLION, Rates, Tier
 _MESSAGE_TOKENS = 16  # roles and separators that a provider puts around each message
 _TOOL_TOKENS = 64  # what it writes around the description of each tool
 _TOOLS_TOKENS = 1024  # system text that it adds where there are tools; Anthropic's is 313 to 530
+_WRITTEN_OUT = 27  # bytes that one `\uXXXX` of JSON may become beyond its own six, where text is normalised
 _CALL_TOKENS = 64  # the beginning of an answer, and of a conversation
 
 
@@ -20,6 +21,7 @@ def input_bound(text: str, messages: int, tools: int) -> int:
     the normalised bytes. Images, audio and files are not text: what they may cost is not known here.
     """
     length = len(text.encode("utf-8", "surrogatepass"))
+    length += text.count("\\u") * _WRITTEN_OUT
     if not text.isascii():
         length = max(length, len(unicodedata.normalize("NFKC", text).encode("utf-8", "surrogatepass")))
     return length + messages * _MESSAGE_TOKENS + tools * _TOOL_TOKENS + (_TOOLS_TOKENS if tools else 0) + _CALL_TOKENS

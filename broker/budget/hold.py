@@ -3,31 +3,29 @@
 hold = ledger.hold(call_id, 1, agent, allowance, target, ask, rates)
 await story.begin(hold.begin)          # in the call's first commit; raises, and then nothing is held
 ... hold.output_tokens is the cap for the request to the provider ...
-hold.used(usage)                       # or unsent(), charged(cost), at_most(output_tokens); nothing known: all of it
+hold.used(usage)                       # or unsent(), charged(cost), ran_over(tokens); nothing known: all of it
 story.settles(hold.settle)             # in its last commit, whatever ended it
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from broker.audit import new_id, timestamp
+from broker.audit import new_id
+from broker.budget.alerts import alert, tell_overrun
 from broker.budget.bounds import Ask
-from broker.budget.money import Money, usd
+from broker.budget.money import Money
+from broker.budget.place import Place, exact, limit_reached, over_budget, place_of
 from broker.budget.prices import Rates
 from broker.budget.usage import Usage
-from broker.budget.windows import Window, window_of
-from broker.errors import BudgetExhausted, BudgetHeld, InternalError, LimitReached, TargetOverran
+from broker.errors import InternalError, TargetOverran
 from broker.identity import Agent
 from broker.policy import Allowance, Cap
-from broker.store import HoldRow, SettledPart, Store, Transaction, WindowKey
+from broker.store import HoldRow, SettledPart, Store, Transaction
 
 Source = Literal["usage", "provider", "upper_bound", "unsent", "unpriced", "found_at_start"]
 """How a cost is known: by tokens and price, as the provider said it, as the most that it may have been."""
-
-HELD_RETRY_SECONDS = 5  # calls to models last for seconds: then others may have ended
-_LARGEST = 2**53 - 1  # what a record holds exactly
-_PERIODS = {"minute": "minute's", "day": "daily", "week": "weekly", "month": "monthly"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +35,6 @@ class Target:
     route: str
     provider: str
     model: str
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A cap, its window of the moment, and how much of it is free."""
-
-    cap: Cap
-    window: Window
-    limit: int
-    spent: int
-    held: int
-
-    @property
-    def key(self) -> WindowKey:
-        """The window, as the store knows it."""
-        return window_key(self.cap, self.window)
-
-    @property
-    def free(self) -> int:
-        """What is neither spent nor held."""
-        return self.limit - self.spent - self.held
 
 
 class Hold:
@@ -106,15 +83,17 @@ class Hold:
 
         Raises `TargetOverran`, `LimitReached`, `BudgetExhausted` or `BudgetHeld`, which say what would fit.
         """
-        table = self._store.budgets
-        now = self._clock()
+        table, now = self._store.budgets, self._clock()
         if self._allowance.budgeted and table.overrun(transaction, self.target.provider, self.target.model):
             raise TargetOverran
-        self._places = [self._place(transaction, cap, now) for cap in self._allowance.caps]
-        self.output_tokens = self._fitting(now)
-        self.amount = self._bound()
-        for place in self._places:
-            if not table.take(transaction, place.key, self._need(place.cap), place.limit):
+        raised = table.raised(transaction, int(now)) if self._allowance.budgeted else {}
+        self._places = [place_of(cap, now, _raised(cap, raised)) for cap in self._allowance.caps]
+        self.output_tokens, self.amount = self._ask.output_tokens, self._bound(self._ask.output_tokens)
+        if not self._taken(transaction):  # a window is new, or lacks what is needed
+            self._places = [self._counted(transaction, place) for place in self._places]
+            self.output_tokens = self._fitting(now)
+            self.amount = self._bound(self.output_tokens)
+            if not self._taken(transaction):
                 raise InternalError(detail="a window has changed within its transaction")
         table.hold(transaction, self._row("dispatched" if dispatched else "reserved", int(now)))
 
@@ -138,7 +117,7 @@ class Hold:
         for place in self._places:
             self._settle_place(transaction, place, cost)
         if overrun:
-            self._tell_overrun(transaction, cost, overrun)
+            tell_overrun(self._store, transaction, self._overrun(cost, overrun), self._places)
 
     # What becomes known of it. The last word counts; without one, all that was held is spent
 
@@ -155,12 +134,10 @@ class Hold:
         """Note what the provider itself says that it cost."""
         self._usage, self._known = usage, (cost, "provider")
 
-    def at_most(self, output_tokens: int) -> None:
-        """Note that no more than so much output was made: only where the provider stops when it is cut off."""
-        if self._rates is None:
-            self._known = (0, "unpriced")
-        else:
-            self._known = min(self._ask.bound(self._rates, output_tokens), self.amount), "upper_bound"
+    def ran_over(self, output_tokens: int) -> None:
+        """Note that at least so much output was made of each answer, more than the cap: that is an overrun."""
+        cost = self._bound(max(output_tokens, self.output_tokens + 1))
+        self._known = (0, "unpriced") if self._rates is None else (max(cost, self.amount + 1), "upper_bound")
 
     def record(self) -> dict[str, Any]:
         """Return what the trail says of it, in nano-dollars."""
@@ -184,39 +161,50 @@ class Hold:
 
     # How it is counted
 
-    def _place(self, transaction: Transaction, cap: Cap, now: float) -> Place:
-        window = window_of(cap.period, cap.zone, now)
-        key = window_key(cap, window)
-        table = self._store.budgets
-        spent, held = table.opened(transaction, key)
-        return Place(cap, window, cap.amount + table.raised(transaction, key, int(now)), spent, held)
+    def _taken(self, transaction: Transaction) -> bool:
+        """Hold what is needed everywhere; False, and nothing is held, if one window has it not."""
+        table, taken = self._store.budgets, 0
+        for place in self._places:
+            if not table.take(transaction, place.key, self._need(place.cap), place.limit):
+                break
+            taken += 1
+        else:
+            return True
+        for place in self._places[:taken]:
+            table.give(transaction, place.cap.key, place.window.start, self._need(place.cap), 0)
+        return False
+
+    def _counted(self, transaction: Transaction, place: Place) -> Place:
+        spent, held = self._store.budgets.opened(transaction, place.key)
+        return dataclasses.replace(place, spent=spent, held=held)
 
     def _fitting(self, now: float) -> int:
         """Return an output cap with which the attempt fits everywhere; raise if there is none."""
-        self.output_tokens, self.amount = self._ask.output_tokens, self._bound()
         lacking = [place for place in self._places if self._need(place.cap) > place.free]
         if not lacking:
             return self._ask.output_tokens
         if counted := [place for place in lacking if place.cap.unit != "nano_usd"]:
-            raise _limit_reached(counted, self._need, now)
+            raise limit_reached(counted, self._need, now)
         money = [place for place in self._places if place.cap.unit == "nano_usd"]
         fits = min(self._affordable(place.free) for place in money)
         if all(place.cap.clamp for place in lacking) and fits >= max(place.cap.min_output_tokens for place in lacking):
             return fits
-        raise _over_budget(lacking, self.amount, fits)
+        raise over_budget(lacking, self.amount, fits)
 
     def _affordable(self, left: Money) -> int:
         assert self._rates is not None  # noqa: S101 - the ledger makes no hold without a price where money is counted
         return self._ask.affordable(self._rates, left)
 
-    def _bound(self) -> Money:
-        return 0 if self._rates is None else self._ask.bound(self._rates, self.output_tokens)
+    def _bound(self, output_tokens: int) -> Money:
+        return 0 if self._rates is None else self._ask.bound(self._rates, output_tokens)
 
     def _tokens(self) -> int:
         return self._ask.input_tokens + self.output_tokens * self._ask.answers
 
     def _need(self, cap: Cap) -> int:
-        return {"nano_usd": self.amount, "tokens": self._tokens(), "requests": 1}[cap.unit]
+        if cap.unit == "nano_usd":
+            return self.amount
+        return self._tokens() if cap.unit == "tokens" else 1
 
     def _row(self, state: Literal["reserved", "dispatched"], now: int) -> HoldRow:
         agent, target = self._agent, self.target
@@ -270,26 +258,11 @@ class Hold:
             transaction, place.cap.key, place.window.start, self._need(place.cap), spent
         )
         if now_spent is not None:
-            self._alert(transaction, place, now_spent)
+            alert(self._store, transaction, place, now_spent, self._agent)
 
-    def _alert(self, transaction: Transaction, place: Place, spent: int) -> None:
-        """Put on record, once for each window, that a threshold of it is reached."""
-        cap = place.cap
-        reached = [percent for percent in cap.alerts if spent * 100 >= place.limit * percent]
-        if not reached or not self._store.budgets.alert(transaction, cap.key, place.window.start, max(reached)):
-            return
-        said = {
-            "budget": budget_record(cap, place.window, place.limit),
-            "percent": max(reached),
-            "spent": exact(spent),
-            "agent": self._agent.name,
-            "workload": self._agent.workload,
-        }
-        self._event(transaction, "budget_alerted", said, [cap])
-
-    def _tell_overrun(self, transaction: Transaction, cost: Money, overrun: Money) -> None:
+    def _overrun(self, cost: Money, overrun: Money) -> dict[str, Any]:
         target = self.target
-        said = {
+        return {
             "hold": self.id,
             "asked_by_call": self._call_id,
             "target": {"route": target.route, "provider": target.provider, "model": target.model},
@@ -299,65 +272,7 @@ class Hold:
             "agent": self._agent.name,
             "workload": self._agent.workload,
         }
-        self._event(transaction, "budget_overrun", said, [place.cap for place in self._places])
-
-    def _event(self, transaction: Transaction, kind: str, said: Mapping[str, Any], caps: Sequence[Cap]) -> None:
-        """Put an event on record, and keep it to be announced where the caps say."""
-        record = {"id": new_id(), "time": timestamp(), "kind": kind, **said}
-        self._store.trail.append(transaction, record)
-        for webhook in sorted({cap.webhook for cap in caps if cap.webhook is not None}):
-            self._store.budgets.announce(transaction, new_id(), webhook, record)
 
 
-def window_key(cap: Cap, window: Window) -> WindowKey:
-    """Return a cap's window as the store knows it."""
-    return WindowKey(cap.key, cap.unit, cap.whose, cap.name, cap.period, window.start, window.end)
-
-
-def budget_record(cap: Cap, window: Window, limit: Money) -> dict[str, Any]:
-    """Return what records say of a budget's window."""
-    return {
-        "of": cap.whose,
-        "name": cap.name,
-        "period": cap.period,
-        "time_zone": cap.zone,
-        "source": cap.source,
-        "limit": exact(limit),
-        "resets_at": window.resets_at,
-    }
-
-
-def exact(number: int) -> int:
-    """Return a number as a record may hold it: the largest exact one in the place of what is larger."""
-    return min(number, _LARGEST)
-
-
-def _limit_reached(lacking: Sequence[Place], need: Callable[[Cap], int], now: float) -> LimitReached:
-    """Say which limit is reached, and when the next call is permitted; never, if it alone is too large."""
-    last = max(lacking, key=lambda place: (need(place.cap) > place.limit, place.window.end))
-    cap = last.cap
-    per = f"Policy {cap.source} permits {cap.amount} {cap.unit} a {cap.period}"
-    if need(cap) > last.limit:
-        return LimitReached(f"{per}; this call may need {need(cap)}: ask for less output.", retry_after=None)
-    then = f"{per}; the next call is permitted at {last.window.resets_at}."
-    return LimitReached(then, retry_after=max(last.window.end - int(now), 1), resets_at=last.window.resets_at)
-
-
-def _over_budget(lacking: Sequence[Place], amount: Money, fits: int) -> BudgetExhausted | BudgetHeld:
-    """Say which budget does not cover the call, what is left, when it begins anew, and what output would fit."""
-    spent = [place for place in lacking if amount > place.limit - place.spent]
-    place = max(spent or lacking, key=lambda one: (amount > one.limit, one.window.end))
-    would = f" An output of at most {fits} tokens would fit now." if fits > 0 else ""
-    budget = f"The {_PERIODS[place.cap.period]} budget of {_of(place.cap)}"
-    needs = f"this call may cost ${usd(amount)}"
-    facts: dict[str, Any] = {"affordable_output_tokens": max(fits, 0), "budget": place.cap.source}
-    if not spent:
-        message = f"{budget} has ${usd(max(place.free, 0))} left beside what running calls hold; {needs}.{would}"
-        return BudgetHeld(message, retry_after=HELD_RETRY_SECONDS, **facts)
-    resets_at = None if amount > place.limit else place.window.resets_at
-    then = f"is ${usd(place.limit)}" if resets_at is None else f"has ${usd(max(place.free, 0))} left until {resets_at}"
-    return BudgetExhausted(f"{budget} {then}; {needs}.{would}", resets_at=resets_at, **facts)
-
-
-def _of(cap: Cap) -> str:
-    return {"agent": "this agent", "organisation": "the organisation"}.get(cap.whose, f"{cap.whose} {cap.name}")
+def _raised(cap: Cap, raised: Mapping[tuple[str, str, str], int]) -> int:
+    return raised.get((cap.whose, cap.name, cap.period), 0) if cap.unit == "nano_usd" else 0

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from broker.audit import new_id, timestamp
 from broker.budget.bounds import Ask
-from broker.budget.hold import Hold, Target, exact
+from broker.budget.hold import Hold, Target
 from broker.budget.money import Money
+from broker.budget.place import exact
 from broker.budget.prices import Rates
 from broker.errors import LimitReached, PriceUnknown
 from broker.identity import Agent

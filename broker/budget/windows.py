@@ -13,6 +13,8 @@ from broker.policy.spending import Period
 
 _DAY = datetime.timedelta(days=1)
 _MINUTE = 60
+_latest: dict[tuple[Period, str], "Window"] = {}
+"""The window that was last asked for: windows part the time, so whatever moment is in it is in no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,13 @@ def window_of(period: Period, zone: str, now: float) -> Window:
     if period == "minute":
         start = int(now) // _MINUTE * _MINUTE
         return Window(start, start + _MINUTE)
+    window = _latest.get((period, zone))
+    if window is None or not window.start <= now < window.end:
+        window = _latest[period, zone] = _now(period, zone, now)
+    return window
+
+
+def _now(period: Period, zone: str, now: float) -> Window:
     return _calendar(period, zone, datetime.datetime.fromtimestamp(now, zoneinfo.ZoneInfo(zone)).date(), now)
 
 

@@ -60,6 +60,38 @@ def snapshot(
 ) -> None:
     """Fetch a service's description through its own grant, show what would change, and pin it on approval."""
     described = None if source is None else _read(source, as_json=as_json)
+    _pin(name, directory, described, approved=approve, only=only, as_json=as_json, how="--approve pins it")
+
+
+@app.command("approve", epilog="Example: aam connector approve tickets")
+def approve_definitions(
+    name: Annotated[str, typer.Argument(help="The connector's name, as in its document.")],
+    directory: Directory = HERE,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Pin what was fetched without asking.")] = False,
+    only: Annotated[
+        str | None, typer.Option(metavar="SHA256", help="With --yes: pin nothing but this, as --json named it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how an MCP server describes its tools now, against what was approved, and approve it.
+
+    Until then, tools that it describes otherwise are refused, and agents are told what was approved before.
+    """
+    _pin(name, directory, None, approved=yes, only=only, as_json=as_json, how="--yes approves it")
+
+
+def _pin(
+    name: str,
+    directory: Path,
+    described: bytes | None,
+    *,
+    approved: bool,
+    only: str | None,
+    as_json: bool,
+    how: str,
+) -> None:
+    """Fetch what is to be pinned, show the difference, and pin it if that is wanted; exits with 1 if it is not."""
     try:
         daemon = Daemon(directory)
         path = f"/v1/connectors/{quoted(name)}/snapshot"
@@ -71,7 +103,7 @@ def snapshot(
             _show(changes)
         if only is not None and found["sha256"] != only:
             stop("The service says something else now; look at it again.", as_json=as_json, status=PROBLEM)
-        if changes and (approve or (not as_json and _wanted())):
+        if changes and (approved or (not as_json and _wanted())):
             daemon.put(path, {"sha256": found["sha256"]})
             pinned = True
     except Refusal as refusal:
@@ -79,7 +111,7 @@ def snapshot(
     if as_json:
         print_json({"changes": changes, "sha256": found["sha256"], "pinned": pinned})
     elif changes:
-        console.print("[green]pinned[/green]" if pinned else "not pinned: what was pinned stays; --approve pins it")
+        console.print("[green]pinned[/green]" if pinned else f"not pinned: what was pinned stays; {how}")
     raise typer.Exit(PROBLEM if changes and not pinned else 0)
 
 
@@ -103,6 +135,8 @@ def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
     if old == new:
         return
     old, new = _by_name(old), _by_name(new)
+    if isinstance(old, Mapping) != isinstance(new, Mapping):  # no named things are as empty as no mapping of them
+        old, new = old or {}, new or {}
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in sorted(old.keys() | new.keys()):
             place = f"{path}.{key}" if path else str(key)
@@ -117,11 +151,18 @@ def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
 
 
 def _added(value: Any, path: str) -> Iterator[str]:
-    """Yield what is new: of things within things, each of them, so that whoever pins it sees every field."""
+    """Yield what is new: of things within things, each of them, so that whoever pins it sees every field.
+
+    Descriptions are told whole: agents will read them.
+    """
     inner = _by_name(value)
     if isinstance(inner, Mapping) and any(isinstance(_by_name(member), Mapping) for member in inner.values()):
         for key, member in sorted(inner.items()):
             yield from _added(member, f"{path}.{key}")
+    elif isinstance(inner, Mapping) and isinstance(inner.get("description"), str):
+        yield f"+ {path}: {inner['description']!r}"
+    elif isinstance(inner, str) and path.endswith(".description"):
+        yield f"+ {path}: {inner!r}"
     else:
         yield f"+ {path}"
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import typer
 
+from broker.cli.connectors.standing import standing
 from broker.cli.daemon import HERE, Daemon, Directory
 from broker.cli.output import PROBLEM, AsJson, console, counted, fail, plain, print_json
 from broker.cli.records import lag_of
@@ -35,6 +36,7 @@ def _print(found: dict[str, Any]) -> None:
         "documents": f"{found['documents']['directory']}, digest {found['documents']['digest'][:12]}",
         "agents, tools": f"{counted(found['agents'], 'agent')}, {counted(found['tools'], 'tool')}{built}",
         "grants": ", ".join(f"{name}: {state}" for name, state in found["grants"].items()) or "none",
+        **{f"calls of {name}": standing(one) for name, one in found.get("resilience", {}).items()},
         "trust domains": ", ".join(
             f"{name} ({domain['environment']}{', development' if domain['development'] else ''}, "
             f"{counted(domain['keys'] or 0, 'key')}, {counted(domain['authorities'] or 0, 'X.509 root')}"

@@ -8,6 +8,7 @@ already authorised; it never sees a token.
 import ipaddress
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -15,32 +16,42 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from broker import errors
 from broker.connector.answers import checked, list_of, object_of, retry_after
 from broker.connector.asking import USUAL_QUESTIONS, Question
+from broker.connector.dialogue import Dialogue, NoDialogue
 from broker.connector.models import APIS, INVOKE, MODELS, Api, ModelProvider
-from broker.egress import Limits, Response, Session
+from broker.connector.process import ProcessDocument
+from broker.egress import Limits, Process, Response, Session, Streamed
 from broker.egress.database import DatabaseSession, Permitted, Rows
 
 __all__ = [
     "APIS",
     "INVOKE",
     "MODELS",
+    "WHOLE",
     "Api",
     "ApiKeyDocument",
+    "BreakerDocument",
     "Comparison",
     "Connector",
     "ConnectorDocument",
     "Cursors",
     "DatabaseSession",
+    "Dialogue",
     "Emit",
     "Endpoints",
     "GrantKind",
     "HttpsUrl",
+    "LimitsDocument",
     "ModelProvider",
+    "NoDialogue",
     "Permitted",
+    "Process",
+    "ProcessDocument",
     "Question",
     "Response",
     "Rows",
     "Scope",
     "Session",
+    "Streamed",
     "Tool",
     "ToolCall",
     "Touch",
@@ -102,6 +113,33 @@ class ReachDocument(BaseModel):
     )
 
 
+class RetriesDocument(BaseModel):
+    """How calls that only read are tried again where the service fails; a write never is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    most: Annotated[int, Field(ge=0, le=5)] = Field(default=0, description="How many times at most, after the first.")
+    first_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
+        default=0.5, description="The wait before the second time; it doubles, and is up to a half shorter by chance."
+    )
+    longest_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
+        default=10.0, description="The longest wait; where the service asks for a longer one, the call ends."
+    )
+
+
+class BreakerDocument(BaseModel):
+    """When a service that fails is left alone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    failures: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=10, description="After how many failures in a row: no connection, no answer in time, or an error (5xx)."
+    )
+    open_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
+        default=30.0, description="For how long; then one call finds out whether it is well again."
+    )
+
+
 class LimitsDocument(BaseModel):
     """Caps on this connector's calls."""
 
@@ -115,10 +153,20 @@ class LimitsDocument(BaseModel):
     reserve: Annotated[int, Field(ge=0)] = Field(
         default=0, description="How many of the requests that the service allows are left to others."
     )
+    calls_per_minute: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        default=None, description="How many calls may be begun in any minute; each time that one is tried counts."
+    )
+    calls_at_once: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        default=None, description="How many calls may run at a time."
+    )
+    retries: RetriesDocument = Field(default_factory=RetriesDocument)
+    breaker: BreakerDocument = Field(default_factory=BreakerDocument)
 
     def limits(self) -> Limits:
         """Return them as egress takes them."""
-        return Limits(**self.model_dump(exclude={"reserve"}))
+        return Limits(
+            self.connect_seconds, self.total_seconds, self.request_bytes, self.response_bytes, self.connections
+        )
 
 
 GrantKind = Literal[
@@ -144,7 +192,9 @@ class GrantsDocument(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kinds: list[GrantKind] | None = Field(
-        default=None, description="The kinds of grants; without it, those that the connector names."
+        default=None,
+        description="The kinds of grants; without it, those that the connector names. An empty list says that the "
+        "service asks for no credential.",
     )
     accounts: Literal["organisation", "person", "either"] | None = Field(
         default=None,
@@ -168,7 +218,9 @@ class OAuthDocument(BaseModel):
         default=False, description="Whether its answers to browsers always name the issuer (RFC 9207)."
     )
     scopes: list[ScopeName] = Field(default_factory=list, description="What is asked for where somebody consents.")
-    resource: HttpsUrl | None = Field(default=None, description="What exchanged tokens are for (RFC 8707).")
+    resource: HttpsUrl | None = Field(
+        default=None, description="What tokens are for (RFC 8707); MCP servers ask for it."
+    )
     identity_provider: HttpsUrl | None = Field(
         default=None, description="The token endpoint at which an identity is exchanged for an ID-JAG."
     )
@@ -191,12 +243,17 @@ class ConnectorDocument(BaseModel):
     type: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")] = Field(
         description="Which connector this is: the name it is installed under.", examples=["salesforce"]
     )
-    url: HttpsUrl | DatabaseUrl = Field(
-        description="The one URL under which the service is called: https, or that of a database."
+    url: HttpsUrl | DatabaseUrl | None = Field(
+        default=None,
+        description="The one URL under which the service is called: https, or that of a database. A program has none.",
+    )
+    process: ProcessDocument | None = Field(
+        default=None, description="The program that is the service, where it is one on this machine."
     )
     resources: dict[Name, Annotated[str, Field(min_length=1)]] = Field(
         default_factory=dict,
-        description="What policies call a resource, and what the service calls it; a service of models has none.",
+        description="What policies call a resource, and what the service calls it. Only connectors whose snapshot "
+        "says what there is can do without; a service of models has none.",
     )
     snapshot: SnapshotName | None = Field(
         default=None,
@@ -211,7 +268,7 @@ class ConnectorDocument(BaseModel):
     @property
     def dialect(self) -> Literal["postgres", "sqlite"] | None:
         """Whose SQL is spoken at the URL; None where it is no database's."""
-        scheme = self.url.partition(":")[0]
+        scheme = (self.url or "").partition(":")[0]
         return {"postgresql": "postgres", "sqlite": "sqlite"}.get(scheme)  # type: ignore[return-value] # one of these
 
 
@@ -265,6 +322,13 @@ class Touch:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
+WHOLE: Mapping[str, Any] = MappingProxyType({})
+"""An output schema, or a part of one, of which everything leaves. It is compared by identity: no file can say it.
+
+For what has been checked by other means, as the results of an MCP server are. Credentials are looked for all the same.
+"""
+
+
 class Cursors(Protocol):
     """Makes the cursors of one agent and tool: opaque to the agent, and of no use to another."""
 
@@ -295,7 +359,7 @@ class ToolCall:
 
     `touched` has the scope of everything that the tool's `touches` named, by resource and action. `key` is the same
     for the same agent, tool and arguments, and for no others: by it a service can know a repeated write. `most_bytes`
-    is the largest result that will be released, as JSON.
+    is the largest result that will be released, as JSON. `dialogue` is the way back to the client that called.
     """
 
     arguments: Mapping[str, Any]
@@ -305,6 +369,7 @@ class ToolCall:
     key: str = ""
     cursors: Cursors = field(default_factory=NoCursors)
     most_bytes: int | None = None
+    dialogue: Dialogue = field(default_factory=NoDialogue)
 
     def scope_of(self, touch: int) -> Scope:
         """Return the scope of a touch by its number; of what nobody has decided, one without any field."""
@@ -338,6 +403,13 @@ class Tool:
     narrows what may leave of a tool that names none is refused when it is loaded. What `touches` names is decided with
     the call, and the first that no policy permits refuses it. `told` is what clients are told of the result where
     `output_schema` is too much to tell: it must be true of every result.
+
+    `name` is what clients call it, behind the connector's name unless it is not `prefixed`; without one it is called by
+    its resource and action. `serves` is `tool`, or what else of MCP it stands behind, which is not among the tools that
+    clients list: a `resource` is read with `uri`, a `subscription` to one runs until its dialogue has `ended`, a
+    `prompt` is got with `name` and `arguments`, a `completion` made with `ref`, `argument` and `context`. `in_mcp` says
+    that `run` returns what MCP calls a result, with `content`, and not just its data; `definition` is what clients are
+    told of the tool beside its description and input schema, or of the resources, templates and prompts that there are.
     """
 
     resource: str
@@ -353,6 +425,11 @@ class Tool:
     records: str | None = None
     touches: Touches | None = None
     told: Mapping[str, Any] | None = None
+    name: str | None = None
+    prefixed: bool = True
+    serves: Literal["tool", "resource", "subscription", "prompt", "completion"] = "tool"
+    in_mcp: bool = False
+    definition: Mapping[str, Any] = field(default_factory=dict)
 
 
 class NoSettings(BaseModel):
@@ -370,12 +447,12 @@ class Connector:
     `grant` is how it is usually connected, `further_grants` how else it can be.
     `expired` tells whether a response means "renew the token and try again" (asked once a call). `describe` fetches
     what the service says of itself, to be pinned; `probe` is a harmless call that shows whether a grant works. `usage`
-    reads from a response how much of the service's allowance is used, where it says so. `about` is a line for whoever
-    chooses a connector, `asks` what `aam connector add` asks them. `described_at` says where `describe` finds what
-    everybody may see: it is given a session without any credential then. `pin` makes a snapshot of a description that
-    an operator hands in. `models` makes
-    it a service of models, which `ModelRoute` documents name; `api_key` is how a key is sent unless the document says
-    otherwise.
+    reads from a response how much of the service's allowance is used, where it says so. `processes` says that its
+    service may be a program, `discovers` that its snapshot says which resources there are. `about` is a line for
+    whoever chooses a connector, `asks` what `aam connector add` asks them. `described_at` says where `describe` finds
+    what everybody may see: it is given a session without any credential then. `pin` makes a snapshot of a description
+    that an operator hands in. `models` makes it a service of models, which `ModelRoute` documents name; `api_key` is
+    how a key is sent unless the document says otherwise.
     """
 
     name: str
@@ -389,6 +466,8 @@ class Connector:
     settings: type[BaseModel] = NoSettings
     usage: Callable[[Response], Usage | None] | None = None
     further_grants: Sequence[GrantKind] = ()
+    processes: bool = False
+    discovers: bool = False
     about: str = ""
     asks: Sequence[Question] = USUAL_QUESTIONS
     described_at: Callable[[ConnectorDocument], str | None] | None = None

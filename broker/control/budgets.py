@@ -13,7 +13,7 @@ import datetime
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +21,8 @@ import anyio
 
 from broker.audit import Record, new_id, timestamp
 from broker.budget import Money
-from broker.budget.hold import exact, window_key
-from broker.budget.windows import Window, window_of
+from broker.budget.place import exact, place_of
+from broker.budget.windows import Window
 from broker.control.deciding import is_owner
 from broker.documents import Documents
 from broker.documents.words import nearest
@@ -78,8 +78,13 @@ class Budgets:
         """Return how every budget stands, each with so many windows."""
         caps, now = self._documents.current.budgets, self._clock()
         return await asyncio.to_thread(
-            self._store.read, lambda connection: [self._standing(connection, cap, now, past) for cap in caps]
+            self._store.read, lambda connection: self._standings(connection, caps, now, past)
         )
+
+    async def of_agent(self, workload: str) -> list[Standing]:
+        """Return how everything stands that an agent's model calls are capped by."""
+        caps, now = self._documents.current.allowance_of(workload).caps, self._clock()
+        return await asyncio.to_thread(self._store.read, lambda connection: self._standings(connection, caps, now, 0))
 
     async def raises(self) -> list[RaiseRow]:
         """Return the raises in force, the oldest first."""
@@ -188,12 +193,16 @@ class Budgets:
         except Refusal as refusal:
             logger.error("an announcement is not on record", extra={"code": refusal.code})  # noqa: TRY400 - no traceback
 
-    def _standing(self, connection: Connection, cap: Cap, now: float, past: int) -> Standing:
-        table, window = self._store.budgets, window_of(cap.period, cap.zone, now)
-        key = window_key(cap, window)
-        spent, held = table.counted(connection, key)
-        before = tuple(table.past(connection, cap.key, past)) if past else ()
-        return Standing(cap, window, cap.amount + table.raised(connection, key, int(now)), spent, held, before)
+    def _standings(self, connection: Connection, caps: Sequence[Cap], now: float, past: int) -> list[Standing]:
+        table, found = self._store.budgets, []
+        raised = table.raised(connection, int(now))
+        for cap in caps:
+            more = raised.get((cap.whose, cap.name, cap.period), 0) if cap.unit == "nano_usd" else 0
+            place = place_of(cap, now, more)
+            spent, held = table.counted(connection, place.key)
+            before = tuple(table.past(connection, cap.key, past)) if past else ()
+            found.append(Standing(cap, place.window, place.limit, spent, held, before))
+        return found
 
     def _check(self, whose: Whose, name: str, period: Period, actor: Record) -> None:
         """Return if there is such a budget, and the actor may raise it."""

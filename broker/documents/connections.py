@@ -41,7 +41,7 @@ def check_connections(findings: Findings, find: FindConnector) -> tuple[dict[str
                     ("spec", "resources"),
                     f"{tool.resource} {tool.action} and {other.resource} {other.action} would both be {tool.name}",
                 )
-    return connections, Catalog(tools.values())
+    return connections, Catalog(tools.values(), (name for name, one in connections.items() if one.undescribed))
 
 
 def named_resources(findings: Findings) -> Iterator[str]:
@@ -68,15 +68,12 @@ def _connector(findings: Findings, document: Document, find: FindConnector) -> C
 def _connection(findings: Findings, document: Document, connector: Connector) -> Connection:
     spec: ConnectorDocument = document.spec
     findings.report(check_settings(document, connector.settings, spec.settings))
-    if connector.models is None and not spec.resources:
-        stands = "resources" in spec.model_fields_set
-        words = "must have at least 1: name what policies may speak of"
-        findings.wrong(document, ("spec", "resources") if stands else ("spec",), words if stands else _MISSING)
+    _check_place(findings, document, connector)
     if document.name == MODELS:
         findings.wrong(document, ("metadata", "name"), "a connector cannot be called 'models': that is what models are")
     private = networks(findings, document, ("spec", "reach", "private_ranges"), spec.reach.private_ranges)
     database = _database(findings, document)
-    own = origin(spec.url) if database is None else database.origin
+    own = "" if spec.url is None else origin(spec.url) if database is None else database.origin
     reach = Reach(frozenset({own, *connector.hosts, *spec.reach.hosts} - {""}), private)
     authority = certificate_authority(
         findings, document, ("spec", "reach", "certificate_authority"), spec.reach.certificate_authority
@@ -118,6 +115,8 @@ def _limits(connector: Connector, spec: ConnectorDocument) -> Limits:
 def _database(findings: Findings, document: Document) -> DatabasePlace | None:
     """Return the database that the URL names, a file beside the document; note a mistake if it cannot be used."""
     spec: ConnectorDocument = document.spec
+    if spec.url is None:
+        return None
     try:
         place = database_place(spec.url, (findings.files.directory / document.source.file).parent)
     except ValueError as error:
@@ -130,6 +129,22 @@ def _database(findings: Findings, document: Document) -> DatabasePlace | None:
             "PostgreSQL needs a driver that is not installed: pip install 'agent-access-manager[postgres]'",
         )
     return place
+
+
+def _check_place(findings: Findings, document: Document, connector: Connector) -> None:
+    """Check that the document says where the service is, and what of it is used."""
+    spec: ConnectorDocument = document.spec
+    if spec.process is not None and not connector.processes:
+        findings.wrong(document, ("spec", "process"), f"a {spec.type} service is no program; name its 'url'")
+    elif spec.process is not None and spec.url is not None:
+        findings.wrong(document, ("spec", "url"), "a service is a program or has a URL; name one of them")
+    elif spec.process is None and spec.url is None:
+        findings.wrong(document, ("spec",), "'url' is missing")
+    if not spec.resources and not connector.discovers and connector.models is None:
+        if "resources" in spec.model_fields_set:
+            findings.wrong(document, ("spec", "resources"), "should name at least 1 resource")
+        else:
+            findings.wrong(document, ("spec",), "'resources' is missing")
 
 
 def _beside(findings: Findings, document: Document, name: str) -> Path:

@@ -115,7 +115,7 @@ def _check_rule(findings: Findings, source: Source, place: Place, resources: set
         _check_wildcard(findings, source, place, resource, resources, catalog)
     elif resource in resources:
         _check_actions(findings, source, place, resource, catalog.actions(resource))
-    elif _is_missing(findings, resource, resources):
+    elif _is_missing(findings, resource, resources, catalog):
         findings.wrong(source, (*place, "resource"), f"no connector offers {resource!r}{nearest(resource, resources)}")
         meant = closest(resource, resources)
         offered = catalog.actions(meant) if meant else _all_actions(findings, catalog)
@@ -127,7 +127,7 @@ def _check_test(findings: Findings, source: Source, place: Place, resources: set
     resource, action = findings.right(source, (*place, "resource")), findings.right(source, (*place, "action"))
     if resource is None or action is None:
         return
-    if resource not in resources and _is_missing(findings, resource, resources):
+    if resource not in resources and _is_missing(findings, resource, resources, catalog):
         findings.wrong(source, (*place, "resource"), f"no connector offers {resource!r}{nearest(resource, resources)}")
     offered = catalog.actions(resource)
     if offered and action not in offered:
@@ -139,17 +139,21 @@ def _check_wildcard(
 ) -> None:
     """Check a rule whose resource is a wildcard: it names something, and its actions are those of what it names."""
     named = {resource for resource in resources if covers(pattern, resource)}
-    if not named and _is_missing(findings, pattern, resources):
+    if not named and _is_missing(findings, pattern, resources, catalog):
         connectors = {resource.partition(".")[0] for resource in resources}
         right = nearest(pattern.partition(".")[0], connectors)
         findings.wrong(source, (*place, "resource"), f"no connector offers what {pattern!r} names{right}")
+    if pattern.partition(".")[0] in ("*", *catalog.undescribed) and catalog.undescribed:
+        return  # nobody knows yet what it names
     offered = frozenset(action for resource in named for action in catalog.actions(resource))
     _check_actions(findings, source, place, pattern, offered)
 
 
-def _is_missing(findings: Findings, resource: str, resources: set[str]) -> bool:
-    """Tell whether no connector can have it: not even one that cannot be read."""
+def _is_missing(findings: Findings, resource: str, resources: set[str], catalog: Catalog) -> bool:
+    """Tell whether no connector can have it: not even one that cannot be read, or whose resources nobody knows yet."""
     connector = resource.partition(".")[0]
+    if connector in catalog.undescribed or (connector == "*" and catalog.undescribed):
+        return False
     known = any(one.partition(".")[0] == connector for one in resources)
     return known or not findings.mistaken("Connector", "metadata", "name", value=connector)
 

@@ -3,7 +3,7 @@
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -39,6 +39,17 @@ class Connection:
     file: str = ""
     """The file of its document, by its name in the set."""
     database: DatabasePlace | None = None
+
+    @property
+    def url(self) -> str:
+        """The one URL under which it is called; of a program, its name, which nothing can call."""
+        program = self.document.process
+        return self.document.url or f"program:{'' if program is None else PurePosixPath(program.command[0]).name}"
+
+    @property
+    def undescribed(self) -> bool:
+        """Whether nobody knows yet which resources there are: its snapshot will say."""
+        return self.snapshot is None and self.connector.discovers
 
     @property
     def kinds(self) -> tuple[str, ...]:

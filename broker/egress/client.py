@@ -15,9 +15,9 @@ from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 from yarl import URL
 
+from broker.egress.processes import Processes
 from broker.egress.reach import CheckedResolver, Reach
 from broker.egress.secret import HeaderSecret, Secret
-from broker.egress.streamed import Streamed
 from broker.errors import (
     EgressDenied,
     Refusal,
@@ -32,8 +32,9 @@ from broker.errors import (
 # What a response says of itself that a connector may need; cookies, challenges and locations stay here.
 _HEADERS_KEPT = frozenset(
     {"content-type", "retry-after", "etag", "last-modified", "link", "next-page", "sforce-limit-info"}
-    | {"x-generation-id"}
-    | {"sforce-locator", "sforce-numberofrecords"}
+    | {"sforce-locator", "sforce-numberofrecords", "mcp-session-id", "x-generation-id"}
+    | {"x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "x-ratelimit-resource"}
+    | {"x-accepted-github-permissions", "x-accepted-oauth-scopes"}
 )
 _CHALLENGE = re.compile(r'\berror="?(invalid_request|invalid_token|insufficient_scope)\b')  # RFC 6750 §3.1
 _CLOSING_SECONDS = 0.01
@@ -70,6 +71,54 @@ class Response:
             return msgspec.json.decode(self.body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise UpstreamMalformed(detail=f"HTTP {self.status} with a body that is no JSON") from None
+
+
+class Streamed:
+    """An answer whose body is taken as it comes. What it holds has been counted against the cap."""
+
+    def __init__(self, response: aiohttp.ClientResponse, most: int, dispatch: "Dispatch") -> None:
+        kept = {name.lower(): value for name, value in response.headers.items()}
+        self.status = response.status
+        self.headers: Mapping[str, str] = {name: kept[name] for name in _HEADERS_KEPT & kept.keys()}
+        self.challenge = _challenge(kept.get("www-authenticate", ""))
+        self._response: aiohttp.ClientResponse | None = response
+        self._most = most
+        self._dispatch = dispatch
+        self._taken = 0
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body, piece by piece; raise as `Client.send` does."""
+        while chunk := await self.next():
+            yield chunk
+
+    async def read(self) -> Response:
+        """Return the whole answer."""
+        body = bytearray()
+        while chunk := await self.next():
+            body += chunk
+        return Response(self.status, self.headers, bytes(body), self.challenge)
+
+    def close(self) -> None:
+        """Be done with it: a connection whose answer was not read to its end is closed."""
+        if self._response is not None:
+            self._response.close()
+        self._response = None  # it knows the request, and so the token
+
+    async def next(self) -> bytes:
+        """Return what has come, as soon as something has; nothing, once the answer has ended as it should."""
+        if self._response is None:
+            return b""
+        failure: Refusal
+        try:
+            chunk = await self._response.content.readany()
+            self._taken += len(chunk)  # after decompression, so that a small bomb is no way around
+            if self._taken <= self._most:
+                return chunk
+            chunk, failure = b"", UpstreamTooLarge(detail=f"over {self._most} bytes")
+        except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a refusal or is raised again
+            failure = failure_of(error, self._dispatch)
+        self.close()
+        raise failure
 
 
 class Dispatch:
@@ -115,10 +164,10 @@ class Client:
         self.tls = tls
         connector = _Connector(ssl=tls, resolver=CheckedResolver(reach), limit=limits.connections)
         connector.check_peer = check_peer
-        self._whole = aiohttp.ClientTimeout(total=limits.total_seconds, connect=limits.connect_seconds)
+        self._timed = aiohttp.ClientTimeout(total=limits.total_seconds, connect=limits.connect_seconds)
         self._http = aiohttp.ClientSession(
             connector=connector,
-            timeout=self._whole,
+            timeout=self._timed,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
         )
@@ -137,22 +186,18 @@ class Client:
         Raises `EgressDenied` before anything is sent, `UpstreamUnreachable` when nothing was, and `UpstreamTimeout` or
         `UpstreamInterrupted` when the service may have acted. Cancelling closes the connection.
         """
-        target = self._checked(method, url, headers, body, dispatch)
+        target = self._checked(method, url, headers, body)
+        streamed = await self._open(method, target, headers, body, dispatch, authorization)
         failure: Refusal
         try:
-            async with await self._begin(method, target, headers, body, authorization) as response:
-                challenge = _challenge(response.headers.get("www-authenticate", ""))
-                return Response(response.status, _kept(response), await self._read(response), challenge)
+            return await streamed.read()
         except Refusal as refused:
             failure = refused.anew()
-        except TimeoutError:
-            failure = (UpstreamTimeout if dispatch.sent else UpstreamUnreachable)(detail="timed out")
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            kind = UpstreamInterrupted if dispatch.sent else UpstreamUnreachable
-            failure = kind(detail=f"{type(error).__name__}{_tls_reason(error)}")
-        # Raised out here, so that it carries neither their exceptions nor their frames: those hold the token
-        raise failure
+        finally:
+            streamed.close()
+        raise failure  # out here, without the frames that hold what came: it may echo the token
 
+    @contextlib.asynccontextmanager
     async def stream(
         self,
         method: str,
@@ -161,70 +206,89 @@ class Client:
         body: bytes | None,
         dispatch: Dispatch,
         authorization: Secret | None = None,
-    ) -> Streamed:
-        """Send one request and return once its head is answered; whoever asked reads the rest, or closes it.
+        *,
+        lasting: bool = False,
+    ) -> AsyncIterator["Streamed"]:
+        """Send one request as `send` does, and yield the answer, whose body is taken as it comes.
+
+        The caps hold for the whole of it: on leaving, or when a cap is reached, the connection is closed. Of a
+        `lasting` one, only its opening is timed.
+        """
+        target = self._checked(method, url, headers, body)
+        seconds = self.limits.connect_seconds
+        timed = aiohttp.ClientTimeout(total=None, connect=seconds, sock_connect=seconds) if lasting else None
+        streamed = await self._open(method, target, headers, body, dispatch, authorization, timed)
+        try:
+            yield streamed
+        finally:
+            streamed.close()
+
+    async def open(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        dispatch: Dispatch,
+        authorization: Secret | None = None,
+    ) -> "Streamed":
+        """Send one request and return once its head is answered; whoever asked reads the rest, and closes it.
 
         No time is set for the whole: `total_seconds` is how long the service may say nothing. Raises as `send` does.
         """
-        target = self._checked(method, url, headers, body, dispatch)
-        failure: Refusal
-        timeout = aiohttp.ClientTimeout(
-            total=None, connect=self.limits.connect_seconds, sock_read=self.limits.total_seconds
-        )
-        try:
-            response = await self._begin(method, target, headers, body, authorization, timeout)
-            return Streamed(response, _kept(response), self.limits.response_bytes)
-        except Refusal as refused:
-            failure = refused.anew()
-        except TimeoutError:
-            failure = (UpstreamTimeout if dispatch.sent else UpstreamUnreachable)(detail="timed out")
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            kind = UpstreamInterrupted if dispatch.sent else UpstreamUnreachable
-            failure = kind(detail=f"{type(error).__name__}{_tls_reason(error)}")
-        raise failure
+        target = self._checked(method, url, headers, body)
+        connecting, silence = self.limits.connect_seconds, self.limits.total_seconds
+        timed = aiohttp.ClientTimeout(total=None, connect=connecting, sock_read=silence)
+        return await self._open(method, target, headers, body, dispatch, authorization, timed)
 
-    def _checked(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, dispatch: Dispatch
-    ) -> URL:
-        """Return where a request goes; raise `EgressDenied` if it may not."""
+    def _checked(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> URL:
         target = self.reach.check_url(url)
         _check_headers(method, headers)
         if body is not None and len(body) > self.limits.request_bytes:
             raise EgressDenied(f"The request is larger than the {self.limits.request_bytes} bytes that may be sent.")
-        _DISPATCH.set(dispatch)
         return target
 
-    async def _begin(
+    async def _open(
         self,
         method: str,
         target: URL,
         headers: Mapping[str, str],
         body: bytes | None,
+        dispatch: Dispatch,
         authorization: Secret | None,
-        timeout: aiohttp.ClientTimeout | None = None,  # noqa: ASYNC109 - aiohttp's own
-    ) -> aiohttp.ClientResponse:
-        """Send a request; redirects are an error."""
+        timed: aiohttp.ClientTimeout | None = None,
+    ) -> "Streamed":
+        _DISPATCH.set(dispatch)
+        failure: Refusal
+        try:
+            return await self._exchange(method, target, headers, body, dispatch, authorization, timed)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a refusal or is raised again
+            failure = failure_of(error, dispatch)
+        # Raised out here, so that it carries neither their exceptions nor their frames: those hold the token
+        raise failure
+
+    async def _exchange(
+        self,
+        method: str,
+        target: URL,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        dispatch: Dispatch,
+        authorization: Secret | None,
+        timed: aiohttp.ClientTimeout | None,
+    ) -> "Streamed":
         response = await self._http.request(
             method,
             target,
             headers=_with(headers, authorization),
             data=body,
             allow_redirects=False,
-            timeout=self._whole if timeout is None else timeout,
+            timeout=timed or self._timed,
         )
         if response.status in _REDIRECTS:
             response.close()
             raise UpstreamRedirected(detail=f"HTTP {response.status}")
-        return response
-
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        body = bytearray()
-        async for chunk in response.content.iter_chunked(1 << 16):
-            body += chunk  # counted after decompression, so that a small bomb is no way around
-            if len(body) > self.limits.response_bytes:
-                response.close()
-                raise UpstreamTooLarge(detail=f"over {self.limits.response_bytes} bytes")
-        return bytes(body)
+        return Streamed(response, self.limits.response_bytes, dispatch)
 
     @contextlib.asynccontextmanager
     async def pinned(self, authorities: str, check_peer: CheckPeer) -> AsyncIterator["Client"]:
@@ -248,9 +312,13 @@ class Client:
 
 
 class Egress:
-    """The clients of a running broker, one for each distinct reach, limits and certificate authority."""
+    """The clients of a running broker, one for each distinct reach, limits and certificate authority.
+
+    `processes` are the programs that are services themselves.
+    """
 
     def __init__(self) -> None:
+        self.processes = Processes()
         self._clients: dict[tuple[Reach, Limits, str | None], Client] = {}
 
     def client(self, reach: Reach, limits: Limits, authority: str | None = None) -> Client:
@@ -261,17 +329,25 @@ class Egress:
         return self._clients[key]
 
     async def close(self) -> None:
-        """Close every client."""
+        """Close every client, and end every program."""
+        await self.processes.close()
         for client in self._clients.values():
             await client.close()
         self._clients.clear()
         await asyncio.sleep(_CLOSING_SECONDS)  # a connection that was cut closes in the loop's next rounds
 
 
-def _kept(response: aiohttp.ClientResponse) -> Mapping[str, str]:
-    """Return the few headers that a connector may need."""
-    found = {name.lower(): value for name, value in response.headers.items()}
-    return {name: found[name] for name in _HEADERS_KEPT & found.keys()}
+def failure_of(error: Exception, dispatch: Dispatch) -> Refusal:
+    """Return the refusal that stands for a failed exchange, without its history; raise what nobody expected."""
+    match error:
+        case Refusal():
+            return error.anew()
+        case TimeoutError():
+            return (UpstreamTimeout if dispatch.sent else UpstreamUnreachable)(detail="timed out")
+        case aiohttp.ClientError() | OSError() | ValueError():
+            kind = UpstreamInterrupted if dispatch.sent else UpstreamUnreachable
+            return kind(detail=f"{type(error).__name__}{_tls_reason(error)}")
+    raise error
 
 
 def _with(headers: Mapping[str, str], authorization: Secret | None) -> Mapping[str, str]:

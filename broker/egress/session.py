@@ -1,21 +1,24 @@
 """What a connector's function is given: calls to one base URL, authorised, retried once when the token has expired."""
 
+import contextlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
 import msgspec
 
-from broker.egress.client import Client, Dispatch, Response
+from broker.egress.client import Client, Dispatch, Limits, Response, Streamed
+from broker.egress.processes import Process
 from broker.egress.reach import climbs, origin
 from broker.egress.secret import Secret
-from broker.egress.streamed import Streamed
 from broker.errors import EgressDenied, InvalidArguments, UpstreamUnauthorized
 
 _PLACE = re.compile(r"\{(\w+)\}")
 _COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _COOKIE_VALUE = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e,]*")
+_FIRST_ERROR = 400  # of HTTP's status codes
+_REFUSED = "the service refuses the credential, even a token that was just issued"
 # What egress writes itself: who calls, where, and how the message is framed
 _OURS = frozenset(
     {"authorization", "proxy-authorization", "cookie", "host", "content-length", "transfer-encoding", "connection"}
@@ -27,7 +30,7 @@ class Authorization(Protocol):
     """The credential of one grant, for the length of one attempt."""
 
     async def header(self) -> Secret | None:
-        """Return the `Authorization` header's value that is current now; None where a call goes without."""
+        """Return the `Authorization` header's value that is current now; None where the service asks for none."""
         ...
 
     async def renew(self, spent: Secret) -> None:
@@ -35,17 +38,30 @@ class Authorization(Protocol):
         ...
 
 
+Launch = Callable[[Secret | None], Awaitable[Process]]
+"""Returns the running process that serves one grant, started with its credential if need be."""
+
+
 class Session:
-    """Calls to one service for one attempt. `sent` tells whether any of them has left."""
+    """Calls to one service for one attempt. `sent` tells whether any of them has left.
+
+    `launch` starts the service itself, where its connector's document names a program to run.
+    """
 
     def __init__(
-        self, client: Client, base_url: str, authorization: Authorization, expired: Callable[[Response], bool]
+        self,
+        client: Client,
+        base_url: str,
+        authorization: Authorization,
+        expired: Callable[[Response], bool],
+        launch: Launch | None = None,
     ) -> None:
         self._client = client
-        self._origin = origin(base_url)
+        self._origin = "" if launch is not None else origin(base_url)  # a program has none that could be called
         self._base = base_url.rstrip("/")
         self._authorization = authorization
         self._expired = expired
+        self._launch = launch
         self._dispatch = Dispatch()
         self._spent: Secret | None = None
         """The header that this session has had renewed: one renewal is what an attempt gets."""
@@ -54,6 +70,11 @@ class Session:
     def base_url(self) -> str:
         """The one URL under which everything is called."""
         return self._base
+
+    @property
+    def limits(self) -> Limits:
+        """The caps on each of its requests."""
+        return self._client.limits
 
     @property
     def sent(self) -> bool:
@@ -88,9 +109,7 @@ class Session:
         A credential that has expired is renewed and the request repeated: once in a session, however many requests it
         makes. What a caller's headers say of authorization, cookies, host or framing is left out; `cookies` are sent.
         """
-        if (wanted := origin(url)) != self._origin:
-            raise EgressDenied(detail=f"{wanted} is not the service that this session is bound to")
-        plain = {name: value for name, value in headers.items() if name.lower() not in _OURS}
+        plain = self._plain(url, headers)
         if cookies:
             plain["Cookie"] = _cookie(cookies)
         for last in (False, True):
@@ -98,27 +117,72 @@ class Session:
             response = await self._client.send(method, url, plain, body, self._dispatch, header)
             if header is None or not self._expired(response):
                 return response
-            if last or self._spent not in (None, header):
+            if not await self._renewed(header, last=last):
                 break
-            self._spent = header
-            await self._authorization.renew(header)
-        raise UpstreamUnauthorized(detail="a token that was just issued is refused as expired")
+        raise UpstreamUnauthorized(detail=_REFUSED)
 
-    async def stream(self, url: str, headers: Mapping[str, str], body: bytes) -> Streamed:
-        """Post a request whose answer is read as it comes; otherwise as `send`."""
-        if (wanted := origin(url)) != self._origin:
-            raise EgressDenied(detail=f"{wanted} is not the service that this session is bound to")
+    @contextlib.asynccontextmanager
+    async def stream(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, *, lasting: bool = False
+    ) -> AsyncIterator[Streamed]:
+        """Send a request as `send` does, and yield the answer, whose body is taken as it comes.
+
+        A `lasting` answer may take as long as it likes.
+        Of an answer with an error status, its status and headers say whether the credential has expired.
+        """
+        plain = self._plain(url, headers)
         for last in (False, True):
             header = await self._authorization.header()
-            answer = await self._client.stream("POST", url, headers, body, self._dispatch, header)
-            if header is None or not self._expired(Response(answer.status, answer.headers, b"")):
+            stream = self._client.stream(method, url, plain, body, self._dispatch, header, lasting=lasting)
+            async with stream as streamed:
+                if header is None or not self._has_expired(streamed):
+                    yield streamed
+                    return
+            if not await self._renewed(header, last=last):
+                break
+        raise UpstreamUnauthorized(detail=_REFUSED)
+
+    async def open(self, url: str, headers: Mapping[str, str], body: bytes) -> Streamed:
+        """Post a request as `stream` does; whoever asked closes the answer, which lasts as long as something comes."""
+        plain = self._plain(url, headers)
+        for last in (False, True):
+            header = await self._authorization.header()
+            answer = await self._client.open("POST", url, plain, body, self._dispatch, header)
+            if header is None or not self._has_expired(answer):
                 return answer
             answer.close()
-            if last or self._spent not in (None, header):
+            if not await self._renewed(header, last=last):
                 break
-            self._spent = header
-            await self._authorization.renew(header)
-        raise UpstreamUnauthorized(detail="a token that was just issued is refused as expired")
+        raise UpstreamUnauthorized(detail=_REFUSED)
+
+    async def process(self) -> Process:
+        """Return the program that is this service, running with this session's credential.
+
+        From then on, being cut off means that the outcome is unknown.
+        """
+        if self._launch is None:
+            raise EgressDenied(detail="this connector's document names no program to run")
+        process = await self._launch(await self._authorization.header())
+        self._dispatch.sent = True
+        return process
+
+    def _has_expired(self, streamed: Streamed) -> bool:
+        return streamed.status >= _FIRST_ERROR and self._expired(
+            Response(streamed.status, streamed.headers, b"", streamed.challenge)
+        )
+
+    def _plain(self, url: str, headers: Mapping[str, str]) -> dict[str, str]:
+        if (wanted := origin(url)) != self._origin:
+            raise EgressDenied(detail=f"{wanted} is not the service that this session is bound to")
+        return {name: value for name, value in headers.items() if name.lower() not in _OURS}
+
+    async def _renewed(self, header: Secret | None, *, last: bool) -> bool:
+        """Have a refused header replaced, if this attempt has that still to its credit."""
+        if header is None or last or self._spent not in (None, header):
+            return False
+        self._spent = header
+        await self._authorization.renew(header)
+        return True
 
 
 def _cookie(cookies: Mapping[str, str]) -> str:

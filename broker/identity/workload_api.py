@@ -1,8 +1,8 @@
 """Trust bundles from the Workload API (§5.2.2 and §6.2.2), streamed, so that a rotation is known at once.
 
 Each message is complete: a trust domain that is missing from it has been withdrawn. While a stream is down, the last
-bundle is trusted for `stale_after` seconds and then no longer; where the endpoint denies that it knows this process, for
-a few seconds, until it says so again.
+bundle is trusted for `stale_after` seconds and then no longer; where the endpoint denies that it knows this process,
+for a few seconds, until it says so again.
 """
 
 import asyncio

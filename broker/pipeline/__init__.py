@@ -15,6 +15,7 @@ from broker.pipeline.request import (
     Transport,
     silent,
 )
+from broker.pipeline.resilience import Resilience
 from broker.pipeline.service import service_of, session_of
 from broker.pipeline.usage import Usages
 
@@ -31,6 +32,7 @@ __all__ = [
     "Pipeline",
     "Recorder",
     "Request",
+    "Resilience",
     "Transport",
     "Usages",
     "harmless",

@@ -1,6 +1,7 @@
 """One call, start to end. Only this file knows the order."""
 
 import datetime
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -22,10 +23,12 @@ from broker.errors import (
 )
 from broker.identity import Agent
 from broker.pipeline.consents import Consents
+from broker.pipeline.dialogue import Guarded
 from broker.pipeline.payloads import DEEPEST, is_too_deep
 from broker.pipeline.recorder import Change, Recorder
 from broker.pipeline.request import Answer, Emit, Request
-from broker.pipeline.service import service_of, session_of
+from broker.pipeline.resilience import Resilience
+from broker.pipeline.service import credential_of, service_of, session_of
 from broker.pipeline.story import Story
 from broker.pipeline.touches import Decided, decide
 from broker.pipeline.usage import Usages
@@ -61,6 +64,7 @@ class Pipeline:
         self._consents = consents
         self._cursors = CursorSealer(recorder.derived("cursors"))
         self.usages = Usages()
+        self.resilience = Resilience()
         self.draining = False
 
     async def call(self, request: Request, emit: Emit) -> Answer:
@@ -113,7 +117,7 @@ class Pipeline:
                 # 8. Release what may leave, to an agent that still may call.
                 self._switch.active(request.identity)
                 story.released(result)
-        return Answer(story.call_id, story.text)
+        return Answer(story.call_id, story.text, tool.tool.in_mcp)
 
     def _counting(self, agent: Agent, decision: Decision) -> Change:
         return lambda transaction: self._limits.count(transaction, agent.workload, decision.limits, _now())
@@ -133,13 +137,13 @@ class Pipeline:
         service = service_of(connection, self._egress)
         delegated = request.identity.on_behalf_of
         try:
-            with self._vault.open(service, delegated, tool.tool.scopes) as credential:
-                session = session_of(connection, service, credential, self.usages.noting(connection))
+            with credential_of(self._vault, service, delegated, tool.tool.scopes) as credential:
+                session = session_of(connection, service, self._egress, credential, self.usages.noting(connection))
                 story.with_credential(credential, session)
                 assert tool.tool.run is not None  # noqa: S101 - step 5 saw to it
                 try:
-                    call = self._tool_call(documents, tool, request, decided, story, emit)
-                    result = await tool.tool.run(call, session)
+                    call = self._tool_call(documents, tool, request, decided, story, emit, credential.matcher)
+                    result = await self.resilience.run(connection, tool.tool, call, session, story.tries)
                 except Refusal as refusal:
                     raise harmless(refusal, credential.matcher) from None
                 story.executed()
@@ -149,12 +153,19 @@ class Pipeline:
             raise self._consents.invited(needed, service, delegated, request.identity.spiffe_id) from None
 
     def _tool_call(
-        self, documents: Snapshot, tool: CatalogTool, request: Request, decided: Decided, story: Story, emit: Emit
+        self,
+        documents: Snapshot,
+        tool: CatalogTool,
+        request: Request,
+        decided: Decided,
+        story: Story,
+        emit: Emit,
+        matcher: Matcher,
     ) -> ToolCall:
         identity, decision = request.identity, decided.decision
         person = identity.on_behalf_of
         whose = f"{identity.spiffe_id}\n{person.issuer} {person.subject}" if person else identity.spiffe_id
-        caps = [documents.broker.caps.result_bytes, decision.obligations.max_bytes]
+        longest = min(documents.broker.caps.result_bytes, decision.obligations.max_bytes or sys.maxsize)
         return ToolCall(
             request.arguments,
             emit,
@@ -162,7 +173,8 @@ class Pipeline:
             decided.touched,
             self._recorder.digest(f"{whose}\n{tool.name}\n".encode() + (story.arguments or b"")),
             self._cursors.of(whose, tool.name),
-            min(cap for cap in caps if cap is not None),
+            longest,
+            Guarded(request.dialogue, matcher, longest, story.asked_of_client),
         )
 
 

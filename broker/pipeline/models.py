@@ -2,11 +2,12 @@
 
 import datetime
 import functools
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from broker.budget import CallSlots, Ledger
+from broker.budget import CallSlots, Hold, Ledger
 from broker.budget import Target as Priced
 from broker.connector import INVOKE
 from broker.control import KillSwitch
@@ -23,7 +24,7 @@ from broker.errors import (
     UnknownModel,
 )
 from broker.identity import Agent
-from broker.models import Health, Route, Target, Wanted, body_of, failure_of, headers_of, read, said_of, watch
+from broker.models import Health, Route, Target, Wanted, Watch, body_of, failure_of, headers_of, read, said_of, watch
 from broker.pipeline.attempts import Attempt, Failed, Model, ask_of
 from broker.pipeline.passed import Passed
 from broker.pipeline.prices import Prices
@@ -33,10 +34,13 @@ from broker.pipeline.request import ModelAnswer, ModelRequest, Pass
 from broker.pipeline.service import service_of
 from broker.pipeline.story import Story
 from broker.policy import AccessRequest, Context
+from broker.store import Transaction
 from broker.vault import Vault
 from broker.vault.opened import Opened
 
 _OK = 200
+_LONGEST_PIECE = 256  # bytes that eight bytes of a key may take up, escaped however
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _MOST_OF_AN_ERROR = 64 << 10  # bytes that are read of what a provider says of a failure
 
 
@@ -183,13 +187,19 @@ class _Trying:
         allowance = self._documents.allowance_of(self._agent.workload)
         hold = calls._ledger.hold(story.call_id, number, self._agent, allowance, priced, ask, rates)  # noqa: SLF001
         if story.begun:
-            await calls._recorder.store.commits.commit(hold.begin)  # noqa: SLF001
+            await calls._recorder.store.commits.commit(lambda change: self._instead(hold, change))  # noqa: SLF001
         else:
             await story.begin(hold.begin)
         attempt = Attempt(number, target, hold)
         self._attempts.append(attempt)
         story.settles(hold.settle)
         return attempt
+
+    def _instead(self, hold: Hold, transaction: Transaction) -> None:
+        """Settle the attempts that have failed, in the commit that holds for the next: what they gave back is free."""
+        for attempt in self._attempts:
+            attempt.hold.settle(transaction)
+        hold.begin(transaction)
 
     def records(self) -> list[dict[str, Any]]:
         """Return what the trail says of each attempt."""
@@ -222,9 +232,9 @@ class _Trying:
             body = body_of(wanted, target, attempt.hold.output_tokens, self._who(), self._run)
             headers = headers_of(wanted.api, target, self._route, self._request.betas)
             path = target.provider.paths[wanted.api]
-            answer = await session.stream(session.base_url + path, headers, body)
+            answer = await session.open(session.base_url + path, headers, body)
             try:
-                attempt.generation = answer.headers.get("x-generation-id")
+                attempt.generation = _id_in(answer.headers.get("x-generation-id"), credential)
                 if answer.status != _OK:
                     raise Failed(failure_of(answer.status, answer.headers, await _some(answer)))
                 if wanted.stream:
@@ -234,7 +244,7 @@ class _Trying:
                 answer.close()
 
     async def _read(self, attempt: Attempt, answer: Streamed, credential: Opened) -> bytes:
-        text = await answer.whole()
+        text = (await answer.read()).body
         said = said_of(self._wanted.api, text)
         if credential.matcher.hits(text):
             raise LeakBlocked(detail="a model's answer held the credential of this call")
@@ -246,9 +256,11 @@ class _Trying:
         """Pass a stream on, event by event; return what ends it."""
         wanted = self._wanted
         following = watch(wanted.api, attempt.hold.output_tokens, wanted.choices, wants_usage=wanted.wants_usage)
+        before = b""
         while data := await answer.next():
-            if credential.matcher.hits(data):
+            if credential.matcher.hits(before + data):
                 raise LeakBlocked(detail="a model's answer held the credential of this call")
+            before = (before + data)[-_LONGEST_PIECE:]  # a key may come a few bytes at a time
             if events := following.feed(data):
                 if not self.passed.size:
                     attempt.first_ms = round((time.perf_counter() - attempt.began) * 1000)
@@ -257,18 +269,26 @@ class _Trying:
             if following.broken:
                 break
             if following.over:
-                return self._cut(attempt, following.cut())
+                return self._cut(attempt, following)
         following.end()
         attempt.answered(wanted.api, following.said)
         self._story.executed()
         return following.tail
 
-    def _cut(self, attempt: Attempt, end: bytes) -> bytes:
-        """End a stream that goes on beyond the cap: nobody knows what it costs, so it costs all that was held."""
+    def _cut(self, attempt: Attempt, following: Watch) -> bytes:
+        """End a stream that goes on beyond the cap: an overrun, as a token is an event at most."""
         attempt.status, attempt.detail = "over_cap", "the provider went on beyond the output cap"
+        attempt.hold.ran_over(following.events // self._wanted.choices)
+        end = following.cut()
         if not end:
             raise OutputOverCap
         return end
+
+
+def _id_in(header: str | None, credential: Opened) -> str | None:
+    """Return what the provider calls its answer, where that is an id and nothing that must not be kept."""
+    plain = header is not None and _ID.fullmatch(header) is not None
+    return header if plain and header is not None and not credential.matcher.hits(header.encode()) else None
 
 
 async def _some(answer: Streamed) -> bytes:

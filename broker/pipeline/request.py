@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from broker.connector import MODELS, Api, Emit
+from broker.connector import MODELS, Api, Dialogue, Emit, NoDialogue
 from broker.identity import WorkloadIdentity
 
+NO_DIALOGUE = NoDialogue()
 Transport = Literal["stdio", "sse", "streamable-http", "models"]
 
 
@@ -32,6 +33,7 @@ class Request:
     tool: str
     arguments: Mapping[str, Any]
     origin: Origin
+    dialogue: Dialogue = NO_DIALOGUE
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +77,14 @@ Pass = Callable[[bytes], Coroutine[Any, Any, None]]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A released result, as JSON text; its *finished* record is durable."""
+    """A released result, as JSON text; its *finished* record is durable.
+
+    `in_mcp` says that it is what MCP calls a result, not just its data.
+    """
 
     call_id: str
     text: bytes
+    in_mcp: bool = False
 
 
 __all__ = ["Answer", "Emit", "ModelAnswer", "ModelRequest", "Origin", "Pass", "Request", "Transport", "silent"]

@@ -1,15 +1,17 @@
 """The place at which a connector's grants are good, as configured."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from broker.documents import Connection
-from broker.egress import Authorization, Egress, Response, Secret, Session
+from broker.egress import Egress, Process, Response, Secret, Session
 from broker.egress.database import DatabaseSession
 from broker.errors import GrantMisplaced
-from broker.vault import Service
+from broker.identity import OnBehalfOf
+from broker.vault import Credential, NoCredential, Service, Vault
 
+Expired = Callable[[Response], bool]
 _LONGEST_SVID = 16 << 10  # bytes
 
 
@@ -18,7 +20,7 @@ def service_of(connection: Connection, egress: Egress) -> Service:
     oauth, key = connection.document.oauth, connection.api_key
     return Service(
         connector=connection.name,
-        url=connection.document.url,
+        url=connection.url,
         client=egress.client(connection.reach, connection.limits, connection.authority),
         token_endpoint=connection.token_endpoint,
         audience=connection.audience,
@@ -38,15 +40,31 @@ def service_of(connection: Connection, egress: Egress) -> Service:
     )
 
 
+def credential_of(
+    vault: Vault, service: Service, delegated: OnBehalfOf | None, scopes: Sequence[str] = ()
+) -> Credential:
+    """Open the grant that a call is made with, as the vault does; a service that takes none is called without."""
+    return vault.open(service, delegated, scopes) if service.kinds else NoCredential()
+
+
 def session_of(
-    connection: Connection, service: Service, authorization: Authorization, expired: Callable[[Response], bool]
+    connection: Connection, service: Service, egress: Egress, credential: Credential, noted: Expired
 ) -> Session:
-    """Return what a connector's function is given for one attempt at its service, or at its database."""
-    if connection.database is None:
-        return Session(service.client, service.url, authorization, expired)
-    return DatabaseSession(
-        connection.database, connection.reach, connection.limits, connection.authority, authorization
-    )
+    """Return what a connector's function is given for one attempt at its service, or at its database.
+
+    It starts the program that the service is, where it is one.
+    """
+    if connection.database is not None:
+        place = connection.database
+        return DatabaseSession(place, connection.reach, connection.limits, connection.authority, credential)
+
+    async def launch(secret: Secret | None) -> Process:
+        assert connection.document.process is not None  # noqa: S101 - there is no launch without
+        command = connection.document.process.as_command(connection.document.limits.response_bytes)
+        return await egress.processes.running((connection.name, credential.grant), command, secret)
+
+    program = launch if connection.document.process is not None else None
+    return Session(service.client, service.url, credential, noted, program)
 
 
 def _read_svid(path: Path) -> Secret:

@@ -5,6 +5,7 @@ import concurrent.futures
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +37,7 @@ from broker.pipeline.request import ModelRequest, Request
 from broker.policy import UNNARROWED, Decision
 from broker.redact import Released
 from broker.store import Pending, Transaction
-from broker.vault import Opened
+from broker.vault import Credential
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +72,16 @@ class Story:
         self._payloads = Payloads(recorder, self.call_id, ())
         self._decision: Decision | None = None
         self._asked: Asked | None = None
-        self._credential: Opened | None = None
+        self._credential: Credential | None = None
         self._session: Session | None = None
         self._begun: Pending[None] | None = None
         self._end: Pending[None] | None = None
+        self.tries: list[dict[str, Any]] = []
+        """How often the service was asked in vain before it was asked again."""
         self._settlements: list[Change] = []
         self._outcome: dict[str, Any] = {"status": "cancelled", "code": None}
+        self.asked_of_client: Counter[str] = Counter()
+        """What a server behind the tool has asked and told the client, by MCP's names of it."""
 
     # What the pipeline tells, step by step
 
@@ -133,7 +138,7 @@ class Story:
         """Have a change made in the commit of the end, whatever the end is; made again, it must change nothing."""
         self._settlements.append(settlement)
 
-    def with_credential(self, credential: Opened, session: Session) -> None:
+    def with_credential(self, credential: Credential, session: Session) -> None:
         """Note which credential is used, and the session that knows whether anything was sent."""
         self._credential = credential
         self._session = session
@@ -248,6 +253,10 @@ class Story:
             settlement(transaction)
         self._mark("finished")
         outcome = {**self._outcome, **self.facts, "steps_us": self._steps}
+        if self.asked_of_client:
+            outcome["asked_of_client"] = dict(self.asked_of_client)
+        if self.tries:
+            outcome["tries"] = self.tries
         trail, credential = self._recorder.store.trail, self._credential.record() if self._credential else None
         try:
             trail.append(transaction, finished(self.call_id, outcome, credential))

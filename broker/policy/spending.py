@@ -6,7 +6,7 @@ limits: { requests_per_minute: 60, tokens_per_minute: 200000, concurrent: 4 }
 
 import zoneinfo
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import ROUND_FLOOR, Decimal
 from typing import Annotated, Literal
 
@@ -123,11 +123,12 @@ class Cap:
     min_output_tokens: int = 1
     alerts: tuple[int, ...] = ()
     webhook: str | None = None
+    key: str = field(init=False)
+    """What is counted under. It stays the same when the amount, or the document that names it, changes."""
 
-    @property
-    def key(self) -> str:
-        """What is counted under. It stays the same when the amount, or the document that names it, changes."""
-        return f"{self.unit}:{self.whose}:{self.period}:{self.zone}:{self.name}"
+    def __post_init__(self) -> None:
+        key = f"{self.unit}:{self.whose}:{self.period}:{self.zone}:{self.name}"
+        object.__setattr__(self, "key", key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from broker.connector import WHOLE
 from broker.errors import LeakBlocked, ResultTooLarge, UpstreamMalformed
 from broker.redact.bounds import UNBOUNDED, Bounds, bounded
 
@@ -93,6 +94,8 @@ def narrow(value: Any, schema: Any) -> Any:
 def _narrowed(value: Any, schemas: Sequence[Any], definitions: Mapping[str, Any]) -> Any:
     if value is None or isinstance(value, str | int | float):
         return value
+    if any(schema is WHOLE for schema in schemas):
+        return msgspec.to_builtins(value)
     if isinstance(value, Mapping):
         plain = _plain(schemas, definitions)
         members = {name: _declaring(name, plain) for name in value}

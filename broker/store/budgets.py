@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
+
 from broker.store.conditions import Queries
 from broker.store.transaction import Transaction
 
@@ -20,6 +22,7 @@ _HOLD = (
 _PARTS = "cost, source, settled, input_tokens, output_tokens, cache_read, cache_write, reasoning, overrun"
 _RAISE = "id, whose, name, period, amount, until, reason, actor, created"
 _COUNTS = "SELECT spent, held FROM budget_windows WHERE key = ? AND start = ?"
+_LONGEST_WINDOW = 62 * 86_400  # seconds: a month, and another where clocks were set back
 _KEPT_MINUTES = 3600  # seconds, of windows that are minutes
 _SHORTEST_KEPT = 3600  # windows of this length and more are kept: they are history
 
@@ -185,7 +188,7 @@ class BudgetTable:
         marks = ", ".join("?" * (len(values) + 1))
         transaction.execute(
             f"INSERT INTO budget_holds ({_HOLD}) VALUES ({marks})",  # noqa: S608 - constants
-            (*values, json.dumps(row.windows)),
+            (*values, msgspec.json.encode(row.windows).decode()),
         )
 
     def dispatch(self, transaction: Transaction, hold_id: str) -> bool:
@@ -204,6 +207,14 @@ class BudgetTable:
     def live(self, connection: Queries) -> list[HoldRow]:
         """Return the holds that have not ended."""
         return [_hold(row) for row in connection.execute(f"SELECT {_HOLD} FROM budget_holds WHERE {_LIVE}")]  # noqa: S608 - constants
+
+    def forget(self, transaction: Transaction, call_ids: Sequence[str], now: int) -> None:
+        """Delete the holds of calls that the trail forgets, but for those that a window may still have to count."""
+        statement = (
+            "DELETE FROM budget_holds WHERE call_id IN (SELECT value FROM json_each(?)) AND admitted < ? "  # noqa: S608 - constants
+            f"AND NOT {_LIVE} AND NOT (coalesce(overrun, 0) > 0 AND acknowledged IS NULL)"
+        )
+        transaction.execute(statement, (json.dumps(list(call_ids)), now - _LONGEST_WINDOW))
 
     # Overruns
 
@@ -274,15 +285,14 @@ class BudgetTable:
         transaction.execute("UPDATE budget_raises SET until = ? WHERE id = ?", (now, raise_id))
         return _raise(found)
 
-    def raised(self, connection: Queries, one: WindowKey, now: int) -> int:
-        """Return by how much a window's limit is raised now."""
+    def raised(self, connection: Queries, now: int) -> dict[tuple[str, str, str], int]:
+        """Return by how much limits are raised now, by whose, name and period."""
         query = (
-            "SELECT coalesce(sum(amount), 0) FROM budget_raises "
-            "WHERE whose = ? AND name = ? AND period = ? AND created <= ? AND until > ?"
+            "SELECT whose, name, period, sum(amount) FROM budget_raises "
+            "WHERE until > ? AND created <= ? GROUP BY whose, name, period"
         )
-        if one.unit != "nano_usd":
-            return 0
-        return int(connection.execute(query, (one.whose, one.name, one.period, now, now)).fetchone()[0])
+        found = connection.execute(query, (now, now)).fetchall()
+        return {(whose, name, period): int(amount) for whose, name, period, amount in found}
 
     def raises(self, connection: Queries, now: int) -> list[RaiseRow]:
         """Return the raises in force, the oldest first."""

@@ -10,7 +10,7 @@ from broker.vault.keys import (
     read_key,
     read_next_key,
 )
-from broker.vault.opened import Opened
+from broker.vault.opened import Credential, NoCredential, Opened
 from broker.vault.principals import BROKER, person
 from broker.vault.rekey import Rekeying
 from broker.vault.rows import Grant
@@ -22,9 +22,11 @@ __all__ = [
     "BROKER",
     "AccessKeys",
     "Accounts",
+    "Credential",
     "Delegations",
     "Grant",
     "KeyEncryptionKey",
+    "NoCredential",
     "Opened",
     "Rekeying",
     "Service",

@@ -4,7 +4,6 @@ from typing import Protocol, Self
 
 from broker.audit import Record
 from broker.egress import HeaderSecret, Secret
-from broker.errors import GrantUnavailable
 from broker.store import GrantRow
 from broker.vault.matcher import SecretMatcher
 from broker.vault.service import Service
@@ -31,6 +30,11 @@ class Opened:
         self._scopes = scopes
         self.matcher = SecretMatcher()
         self._used: Issued | None = None
+
+    @property
+    def grant(self) -> str:
+        """The grant's id."""
+        return self._row.id
 
     async def header(self) -> HeaderSecret:
         """Return the header's value that is current now."""
@@ -65,20 +69,30 @@ class Opened:
         self.matcher = SecretMatcher()  # the secrets' encodings go with the attempt
 
 
-class Unneeded(Opened):
-    """In the place of a grant where the service takes none: a file of this machine. There is nothing to present."""
+class NoCredential:
+    """Stands where a service asks for no credential: nothing is opened, used or recorded."""
+
+    grant = ""
 
     def __init__(self) -> None:
         self.matcher = SecretMatcher()
 
-    async def header(self) -> HeaderSecret:
-        """Refuse: what asks for a credential is called without one by mistake."""
-        raise GrantUnavailable(detail="the connector takes no grants")
+    async def header(self) -> None:
+        """Return none."""
 
-    async def renew(self, spent: Secret) -> None:  # noqa: ARG002 - the protocol's own signature
-        """Refuse."""
-        raise GrantUnavailable(detail="the connector takes no grants")
+    async def renew(self, spent: Secret) -> None:
+        """Do nothing: there is none to renew."""
 
     def record(self) -> Record | None:
-        """Return nothing: no credential was used."""
+        """Return that none was used."""
         return None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+Credential = Opened | NoCredential
+"""What an attempt is made with."""

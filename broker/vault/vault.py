@@ -27,7 +27,7 @@ from broker.vault.issuing import Issuing
 from broker.vault.keys import KeyEncryptionKey
 from broker.vault.ledger import Ledger
 from broker.vault.material import CLIENT, Kept
-from broker.vault.opened import Opened, Unneeded
+from broker.vault.opened import Opened
 from broker.vault.principals import BROKER, principal_of
 from broker.vault.rekey import CHECK, RETIRED, Rekeying, retired_place
 from broker.vault.rows import Grant, shown
@@ -205,8 +205,6 @@ class Vault:
         Raises `GrantUnavailable` if there is none, `ConsentNeeded` if the person on whose behalf the call is made has
         none, and `ReauthorizationNeeded` if the service has ended it. No token is issued before one is needed.
         """
-        if not service.kinds:
-            return Unneeded()
         principal, needed = principal_of(service, delegated), frozenset(scopes)
         found = [row for row in self._grants.live(service.connector, principal) if row.kind != CLIENT]
         wide = [row for row in found if not row.scopes or needed <= set(row.scopes.split())]

@@ -27,6 +27,8 @@ from broker.cli.daemon import Daemon
 from broker.cli.init import DEVELOPMENT_KEY, write_starter
 from broker.testing.certificates import CertificateAuthority
 from broker.testing.trust_domain import DevelopmentTrustDomain
+from tests.benchmarks.budgets import holds
+from tests.benchmarks.described import described
 from tests.benchmarks.evidence import appends, growth
 from tests.benchmarks.identities import identities
 from tests.benchmarks.load import Measured, measure_direct, measure_mcp, measure_simple_salesforce
@@ -103,9 +105,13 @@ def main() -> None:
             figures["growth"] = growth(Path(place), sizes, status.update)
             status.update("models")
             figures["models"] = models(Path(place) / "models", arguments.calls)
+            status.update("budgets alone")
+            figures["budgets"] = holds(arguments.calls)
             # Last: what starts after them would begin with their memory
             status.update("deciding")
             figures["deciding"] = deciding()
+            status.update("a described service")
+            figures["described"] = described()
             status.update(f"reloading {arguments.documents} documents")
             figures["reloading"] = reloading(Path(place) / "reloading", arguments.documents)
     if arguments.json:
@@ -276,7 +282,13 @@ def _print(figures: dict[str, Any]) -> None:
     )
     _print_evidence(console, figures)
     _print_models(console, figures["models"])
+    _print_budgets(console, figures["budgets"])
     _print_policies(console, figures)
+    found = figures["described"]
+    console.print(
+        f"a description of {found['operations']:,} operations ({found['described_mb']:.1f} MB): pinned in "
+        f"{found['pin_seconds']:.2f} s, loaded in {found['load_seconds']:.2f} s, schemas {found['schemas_mb']:.1f} MB"
+    )
 
 
 def _print_models(console: Console, figures: dict[str, Any]) -> None:
@@ -303,6 +315,13 @@ def _print_policies(console: Console, figures: dict[str, Any]) -> None:
         table.add_row(name.replace("_", " "), f"{row['seconds']:.1f}", str(row["calls"]), *numbers)
     console.print(table)
     console.print(f"{found['documents']:,} documents load in {found['first_load_seconds']:.1f} s the first time.")
+
+
+def _print_budgets(console: Console, found: list[dict[str, Any]]) -> None:
+    table = Table("callers", "no cap /s", "six caps /s", title="Calls held and settled, and nothing else")
+    for row in found:
+        table.add_row(*(f"{row[one]:,.0f}" for one in ("callers", "uncapped_per_second", "six_caps_per_second")))
+    console.print(table)
 
 
 def _print_evidence(console: Console, figures: dict[str, Any]) -> None:

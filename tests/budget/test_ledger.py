@@ -1,4 +1,8 @@
+import contextlib
 import dataclasses
+import datetime
+import zoneinfo
+from collections import Counter
 
 import pytest
 
@@ -188,6 +192,57 @@ async def test_an_overrun_is_spent_recorded_and_blocks_the_target(books: Books) 
     with pytest.raises(TargetOverran):
         await books.begun(more, asking(1))
     await books.begun(more, asking(1), target=dataclasses.replace(TARGET, model="another"))
+
+
+async def test_output_beyond_the_cap_is_an_overrun_though_nobody_says_what_it_costs(books: Books) -> None:
+    """model-gateway.md §5.4: a provider that goes on beyond the cap has broken it, whether it says its usage or not."""
+    hold = await books.begun(budget(daily_usd=0.01), asking(1_000, 1_000))
+    hold.ran_over(2_500)
+    await books.commit(hold.settle)
+
+    assert books.windows() == [(3_500_000, 0)]
+    assert "budget_overrun" in books.kinds()
+    with pytest.raises(TargetOverran):
+        await books.begun(budget(daily_usd=0.01), asking(1))
+
+
+async def test_a_clock_that_is_set_back_brings_no_budget_back(books: Books) -> None:
+    """Issue 7: each window is spent once, in whatever order the clock goes through them."""
+    caps = budget(daily_usd=0.01)
+    for days in (0, 1, -1, 1, 0):
+        books.now += days * DAY
+        with contextlib.suppress(BudgetExhausted):
+            hold = await books.begun(caps, asking(10_000))
+            await books.commit(hold.settle)
+
+    assert books.windows() == [(10_000_000, 0), (10_000_000, 0)]
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [
+        ("Europe/Berlin", "2026-03-29"),
+        ("Europe/Berlin", "2026-10-25"),
+        ("America/Santiago", "2026-04-04"),
+        ("America/Santiago", "2026-09-06"),
+        ("Australia/Lord_Howe", "2026-04-05"),
+        ("Australia/Lord_Howe", "2026-10-04"),
+    ],
+)
+async def test_each_day_is_spent_once_when_the_clocks_change(books: Books, zone: str, day: str) -> None:
+    """Issue 7: both daylight-saving days in three time zones; every local date has one budget, however long it is."""
+    caps, there = budget(daily_usd=0.003, timezone=zone), zoneinfo.ZoneInfo(zone)
+    books.now = datetime.datetime.fromisoformat(f"{day}T12:00").replace(tzinfo=there).timestamp() - DAY
+    dates: Counter[datetime.date] = Counter()
+    for _ in range(2 * 72):
+        with contextlib.suppress(BudgetExhausted):
+            hold = await books.begun(caps, asking(1_000))
+            await books.commit(hold.settle)
+            dates[datetime.datetime.fromtimestamp(books.now, there).date()] += 1
+        books.now += DAY / 48
+
+    assert set(dates.values()) == {3}
+    assert len(dates) == 4
 
 
 async def test_what_a_dead_process_sent_is_spent_and_what_it_never_sent_is_given_back(books: Books) -> None:

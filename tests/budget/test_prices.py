@@ -249,6 +249,7 @@ def test_a_prompt_has_no_more_tokens_than_its_bound(text: str) -> None:
 def test_text_that_a_tokenizer_writes_out_is_bounded_as_written_out() -> None:
     """One sign of three bytes may be eighteen letters to a tokenizer that normalises: an agent could choose it."""
     assert input_bound("\ufdfa" * 100, 0, 0) >= 100 * 33
+    assert input_bound("\\ufdfa" * 100, 0, 0) >= 100 * 33
 
 
 def test_money_is_exact_and_rounded_against_the_spender() -> None:

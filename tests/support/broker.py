@@ -172,11 +172,17 @@ class ServedBroker(ReadTrail):
     """A broker, served as the daemon serves it, from a thread of this process and without its signals."""
 
     def __init__(
-        self, written: Written, notes: Notes, *, development: bool = True, grant: bool = True, **options: Any
+        self,
+        written: Written,
+        notes: Notes | None = None,
+        *,
+        development: bool = True,
+        grant: bool = True,
+        **options: Any,
     ) -> None:
         self.written = written
-        self.notes = notes
-        self._options = Options(written.directory, development=development, find=notes.find, **options)
+        self.notes = notes or Notes()
+        self._options = Options(written.directory, development=development, **{"find": self.notes.find, **options})
         self._grant = grant
         self._ready = threading.Event()
         self._stop: asyncio.Event

@@ -12,8 +12,8 @@ from broker.catalog import CatalogTool, catalog_tool
 from broker.connector import ConnectorDocument, Scope, Session, Tool, ToolCall
 from broker.egress import HeaderSecret, Limits, Reach, Secret
 from broker.egress.database import DatabaseSession, database_place
+from broker.vault import NoCredential
 from broker.vault.cursors import CursorSealer
-from broker.vault.opened import Unneeded
 from connectors.sql import CONNECTOR
 from tests.support.postgres import PASSWORD, Cluster
 
@@ -196,9 +196,10 @@ def sqlite_shop(directory: Path, runner: asyncio.Runner, **limits: Any) -> Shop:
             "settings": {"writes": WRITES},
         }
     )
+    assert document.url is not None
     place = database_place(document.url, directory)
     assert place is not None
-    session = DatabaseSession(place, Reach(frozenset()), Limits(**limits), None, Unneeded())
+    session = DatabaseSession(place, Reach(frozenset()), Limits(**limits), None, NoCredential())
     shop = Shop(runner, document, session)
     shop.pin()
     return shop

@@ -3,6 +3,7 @@
 import typer
 
 from broker.cli.connectors.show import used
+from broker.cli.connectors.standing import standing
 from broker.cli.daemon import HERE, Daemon, Directory
 from broker.cli.output import AsJson, fail, print_json, print_table
 from broker.errors import Refusal
@@ -21,7 +22,7 @@ def connectors(directory: Directory = HERE, *, as_json: AsJson = False) -> None:
         print_json(found)
         return
     print_table(
-        ("name", "type", "url", "resources", "tools", "account", "requests used"),
+        ("name", "type", "url", "resources", "tools", "account", "requests used", "calls"),
         (
             (
                 one["name"],
@@ -31,6 +32,7 @@ def connectors(directory: Directory = HERE, *, as_json: AsJson = False) -> None:
                 one["tools"] if one["pinned"] or one["tools"] else "not pinned yet",
                 ", ".join(one["grants"]) or "not connected",
                 used(one["usage"]),
+                standing(one["resilience"]),
             )
             for one in found
         ),

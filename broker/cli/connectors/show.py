@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from broker.cli.connectors.standing import standing
 from broker.cli.daemon import HERE, Daemon, Directory, quoted
 from broker.cli.output import AsJson, as_json_text, console, fail, plain, print_json
 from broker.errors import Refusal
@@ -31,17 +32,13 @@ def show(name: ConnectorName, directory: Directory = HERE, *, as_json: AsJson = 
         ("takes", ", ".join(found["kinds"])),
         ("snapshot", _snapshot(found["snapshot"])),
         ("usage", used(found["usage"])),
-        *limits_of(found),
+        ("calls", standing(found["resilience"])),
+        ("limits", _limits(found["limits"])),
     ):
         console.print(f"[bold]{label + ':':<10}[/bold] {plain(value)}")
     console.print("[bold]tools:[/bold]")
     for tool in found["tools"]:
         console.print(f"  {plain(tool['name']):<40} {plain(_kind_of(tool))}")
-
-
-def limits_of(found: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the limits of a connector's document, as rows."""
-    return [("limits", ", ".join(f"{name} {value}" for name, value in found["limits"].items() if value))]
 
 
 def used(usage: dict[str, Any] | None) -> str:
@@ -52,6 +49,16 @@ def used(usage: dict[str, Any] | None) -> str:
     if usage["reserve"]:
         said += f", {usage['reserve']} left to others"
     return said + (": full" if usage["full"] else "")
+
+
+def _limits(limits: dict[str, Any]) -> str:
+    """Return what the document sets, in its own words."""
+    flat = {
+        f"{name}.{inner}" if inner else name: one
+        for name, value in limits.items()
+        for inner, one in (value.items() if isinstance(value, dict) else [("", value)])
+    }
+    return ", ".join(f"{name} {value}" for name, value in flat.items() if value is not None)
 
 
 def _kind_of(tool: dict[str, Any]) -> str:

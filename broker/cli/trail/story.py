@@ -18,8 +18,6 @@ _PROOF = {
     "proof": "",
 }
 _ORIGIN = {"transport": "", "source": "", "client": "client", "client_version": "", "protocol": "MCP"}
-_TIMES = (("first_ms", "first token"), ("ms", "ended"))
-_NANO = 10**9
 Line = tuple[str, str]
 """A heading, which may be empty, and what stands beside it."""
 
@@ -47,6 +45,7 @@ def lines_of(told: Told) -> Iterator[Line]:
     yield from _asked(requested)
     yield from _decided(decided, told.rules)
     yield from _credential(finished)
+    yield from _attempts(finished)
     yield from _outcome(finished)
     yield from _run(requested, told.run)
     seqs = ", ".join(str(record["seq"]) for record in told.records)
@@ -109,6 +108,33 @@ def _credential(finished: Record) -> Iterator[Line]:
     yield "", f"token with fingerprint {credential['fingerprint']}, scopes: {scopes}"
 
 
+def _attempts(finished: Record) -> Iterator[Line]:
+    """Say of each attempt at a model how it ended and what it cost, of what was held for it."""
+    for attempt in (finished.get("outcome") or {}).get("attempts", ()):
+        took = f" after {attempt['ms']} ms" if "ms" in attempt else ""
+        trouble = f" ({attempt['trouble']})" if "trouble" in attempt else ""
+        where = ", ".join(str(one) for one in (attempt.get("region"), *attempt.get("labels", ())) if one)
+        target = f"{attempt['target']} ({where})" if where else attempt["target"]
+        yield "attempt", f"{target} {attempt['status']}{trouble}{took}, {_cost(attempt)}"
+        if usage := attempt.get("usage"):
+            parts = [f"{usage['input']} tokens in", f"{usage['cache_read']} of them cached", f"{usage['output']} out"]
+            yield "", ", ".join((*parts, f"{usage['reasoning']} of them reasoning"))
+
+
+def _cost(attempt: Mapping[str, Any]) -> str:
+    if attempt["cost"] is None:
+        return "with a price that nobody knows"
+    known = {"usage": "by its usage", "provider": "as the provider says", "unsent": "nothing was taken up"}
+    how = known.get(attempt["cost_source"], "the most that it may have cost")
+    return f"{_dollars(attempt['cost'])} of {_dollars(attempt['held'])} that were held: {how}"
+
+
+def _dollars(nanos: int) -> str:
+    """Write nano-dollars as `broker.budget` does, which a command need not load for that."""
+    whole, rest = divmod(nanos, 10**9)
+    return f"${whole}.{f'{rest:09d}'.rstrip('0').ljust(2, '0')}"
+
+
 def _outcome(finished: Record) -> Iterator[Line]:
     outcome = finished.get("outcome")
     if outcome is None:
@@ -118,36 +144,13 @@ def _outcome(finished: Record) -> Iterator[Line]:
     if outcome.get("detail"):
         yield "", str(outcome["detail"])
     if "result_bytes" in outcome:
-        size = counted(outcome["result_bytes"], "byte")
-        said = f"a result of {size}, keyed digest {outcome['result_hmac'][:16]}…"
-        if "credentials_removed" in outcome:
-            said += f", {counted(outcome['credentials_removed'], 'credential')} removed from it"
-        yield "", said
-    for attempt in outcome.get("attempts") or ():
-        yield from _attempt(attempt)
+        size, removed = counted(outcome["result_bytes"], "byte"), outcome.get("credentials_removed")
+        without = "" if removed is None else f", {counted(removed, 'credential')} removed from it"
+        yield "", f"a result of {size}, keyed digest {outcome['result_hmac'][:16]}…{without}"
     steps = outcome.get("steps_us") or {}
     if steps:
         in_order = sorted(steps.items(), key=lambda step: step[1])
         yield "steps", " · ".join(f"{name} after {microseconds / 1000:.1f} ms" for name, microseconds in in_order)
-
-
-def _attempt(attempt: Mapping[str, Any]) -> Iterator[Line]:
-    """Yield one attempt at a model: who was asked, what came of it, how long it took, and what it cost."""
-    where = ", ".join(str(one) for one in (attempt.get("region"), *attempt.get("labels", ())) if one)
-    yield (
-        "attempt",
-        f"{attempt['target']}{f' ({where})' if where else ''}  {attempt['status']}  {_why(attempt)}".rstrip(),
-    )
-    usage = attempt.get("usage")
-    tokens = f"{usage['input']} tokens in, {usage['output']} out" if usage else "usage unknown"
-    cost = "no price" if attempt.get("cost") is None else f"${attempt['cost'] / _NANO:.6f} ({attempt['cost_source']})"
-    times = [f"{words} after {attempt[name]} ms" for name, words in _TIMES if attempt.get(name) is not None]
-    yield "", "; ".join([tokens, f"{cost} of ${attempt.get('held', 0) / _NANO:.6f} held", *times])
-
-
-def _why(attempt: Mapping[str, Any]) -> str:
-    said = (attempt.get("trouble"), attempt.get("detail"), attempt.get("finish"), attempt.get("answered_by"))
-    return ", ".join(str(one) for one in said if one)
 
 
 def _run(requested: Record, run: Sequence[Mapping[str, Any]]) -> Iterator[Line]:

@@ -84,7 +84,7 @@ def _effect(operators: Operators, row: ApprovalRow) -> dict[str, Any] | None:
     return {
         "description": tool.tool.description,
         "reads_only": tool.tool.reads_only,
-        "service": str(documents.connections[tool.connector].document.url),
+        "service": documents.connections[tool.connector].url,
     }
 
 

@@ -26,12 +26,13 @@ async def connectors(operators: Operators, _request: Request, _actor: Record) ->
             {
                 "name": connection.name,
                 "type": connection.document.type,
-                "url": connection.document.url,
+                "url": connection.url,
                 "resources": dict(connection.document.resources),
                 "tools": built.get(connection.name, 0),
                 "pinned": connection.snapshot is not None,
                 "grants": grants.get(connection.name, []),
                 "usage": _usage(operators, connection.name, connection.document.limits.reserve),
+                "resilience": operators.resilience.status(connection),
             }
             for connection in sorted(documents.connections.values(), key=lambda one: one.name)
         ]
@@ -68,6 +69,7 @@ async def show_connector(operators: Operators, request: Request, _actor: Record)
             "snapshot": _snapshot(operators, connection),
             "limits": connection.document.limits.model_dump(mode="json"),
             "usage": _usage(operators, connection.name, connection.document.limits.reserve),
+            "resilience": operators.resilience.status(connection),
         }
     )
 

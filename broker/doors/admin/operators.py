@@ -13,7 +13,7 @@ from broker.audit import Record
 from broker.control import Approvals, Budgets, Cut, KillSwitch
 from broker.documents import Connection, Documents
 from broker.doors.entrance import RefusedAuthentications
-from broker.egress import Egress, Secret, Session
+from broker.egress import Egress, Session
 from broker.egress import Response as Answer
 from broker.errors import (
     InternalError,
@@ -28,8 +28,8 @@ from broker.errors import (
 from broker.evidence.heads import Heads
 from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
-from broker.pipeline import Consents, ModelCalls, Recorder, Usages, harmless, service_of, session_of
-from broker.vault import AccessKeys, Opened, Rekeying, SigningKeys, Vault
+from broker.pipeline import Consents, ModelCalls, Recorder, Resilience, Usages, harmless, service_of, session_of
+from broker.vault import AccessKeys, Credential, NoCredential, Rekeying, SigningKeys, Vault
 
 _LARGEST_BODY = 1 << 20
 
@@ -50,11 +50,11 @@ class OperatorCall:
 
     session: Session
     facts: dict[str, Any]
-    credential: Opened | None = None
+    credential: Credential
 
     def release(self, text: str) -> str:
         """Return what the service has said, or raise `LeakBlocked`: operators see no credentials either."""
-        if self.credential is not None and self.credential.matcher.hits(text.encode("utf-8", "replace")):
+        if self.credential.matcher.hits(text.encode("utf-8", "replace")):
             raise LeakBlocked(detail="the service's answer held the credential of this call")
         return text
 
@@ -80,6 +80,7 @@ class Operators:
         approvals: Approvals,
         access_keys: AccessKeys,
         consents: Consents,
+        resilience: Resilience,
         budgets: Budgets,
         models: ModelCalls,
     ) -> None:
@@ -99,6 +100,7 @@ class Operators:
         self.approvals = approvals
         self.access_keys = access_keys
         self.consents = consents
+        self.resilience = resilience
         self.budgets = budgets
         self.models = models
         self.fetched: dict[str, bytes] = {}
@@ -153,7 +155,7 @@ class Operators:
         """
         service = service_of(connection, self.egress)
         code: str | None = InternalError.code
-        with self.vault.open_for_operator(service, grant) as credential:
+        with self.vault.open_for_operator(service, grant) if service.kinds else NoCredential() as credential:
             expired = self.usages.noting(connection)
 
             def noted(answer: Answer) -> bool:
@@ -161,7 +163,7 @@ class Operators:
                     noting(answer)
                 return expired(answer)
 
-            session = session_of(connection, service, credential, noted)
+            session = session_of(connection, service, self.egress, credential, noted)
             call = OperatorCall(session, {}, credential)
             try:
                 yield call
@@ -180,7 +182,8 @@ class Operators:
     ) -> AsyncIterator[OperatorCall]:
         """Open a session without any credential, bound to the place of a URL, within the connector's reach."""
         client = self.egress.client(connection.reach, connection.limits, connection.authority)
-        call = OperatorCall(Session(client, url, _NoCredential(), lambda _response: False), {})
+        nothing = NoCredential()
+        call = OperatorCall(Session(client, url, nothing, lambda _response: False), {}, nothing)
         code: str | None = InternalError.code
         try:
             yield call
@@ -191,17 +194,6 @@ class Operators:
         finally:
             call.facts.update(credential=None, outcome={"code": code})
             await self.recorder.note(kind, actor=actor, connector=connection.name, **call.facts)
-
-
-class _NoCredential:
-    """For calls that are made without any."""
-
-    async def header(self) -> Secret | None:
-        """Return none."""
-        return None
-
-    async def renew(self, spent: Secret) -> None:
-        """Do nothing: what is refused without a credential, is refused."""
 
 
 async def body(request: Request, most: int = _LARGEST_BODY) -> bytes:

@@ -74,11 +74,12 @@ class Trial:
         connection = self._connection
         await self._knock()
         async with self._operators.calling(connection, "grant_tested", actor, noting=self._note) as call:
-            if call.credential is not None and connection.kinds:  # a file takes no grant
+            if connection.kinds:  # a file takes no grant
                 await call.credential.header()
                 self.passed.append("token")
             answer = call.release(await connection.connector.probe(call.session, connection.document))
         self.passed.append("call")
+        self._operators.resilience.revived(connection)
         return answer
 
     def failed_at(self, refusal: Refusal) -> str:

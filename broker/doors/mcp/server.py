@@ -1,9 +1,9 @@
 """Listing and calling tools: what MCP asks for, translated for the pipeline and back."""
 
-import base64
-import binascii
 import functools
 import logging
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import mcp_types as types
@@ -16,14 +16,18 @@ from pydantic import ValidationError
 
 import broker
 from broker.catalog import CatalogTool
-from broker.documents import Documents, Snapshot
-from broker.doors.entrance import Caller
+from broker.documents import Documents
+from broker.doors.entrance import CALLING, Caller
 from broker.doors.mcp.asking import asked
-from broker.doors.mcp.listeners import Listeners
+from broker.doors.mcp.beside import Beside, in_mcp
+from broker.doors.mcp.dialogue import ClientDialogue, Following
+from broker.doors.mcp.listeners import Listeners, Lists
 from broker.doors.mcp.narrowed import narrowed_schema, said
+from broker.doors.mcp.offers import Offers, anything
+from broker.doors.mcp.paging import cursor, start
 from broker.doors.mcp.refusals import META, as_result
 from broker.errors import InternalError, Refusal
-from broker.pipeline import Origin, Pipeline, Request
+from broker.pipeline import Answer, Origin, Pipeline, Request
 from broker.policy import Narrowing
 
 logger = logging.getLogger(__name__)
@@ -36,15 +40,33 @@ _INSTRUCTIONS = (
 )
 
 
+_BESIDE = {"resources": "resource", "prompts": "prompt", "completions": "completion", "logging": "resource"}
+"""Capabilities that depend on whether any connector stands behind them, and what it then offers."""
+_PRIVATE = ("tools/list", "resources/list", "resources/templates/list", "prompts/list", "resources/read")
+
+
 class _Sdk(Server[Any]):
-    """The SDK's server, which tells clients of the handshake revisions that their list may change."""
+    """The SDK's server, which tells clients of the handshake revisions that their lists may change."""
+
+    def __init__(self, offered: Callable[[str], bool], *positional: Any, **named: Any) -> None:
+        self._is_offered = offered
+        super().__init__(*positional, **named)
 
     def create_initialization_options(
         self, notification_options: NotificationOptions | None = None, *more: Any, **others: Any
     ) -> InitializationOptions:
         """Return what is said in a handshake: the SDK asks without options on some transports."""
-        options = notification_options or NotificationOptions(tools_changed=True)
+        options = notification_options or NotificationOptions(
+            prompts_changed=True, resources_changed=True, tools_changed=True
+        )
         return super().create_initialization_options(options, *more, **others)
+
+    def get_capabilities(self, *options: Any, **named: Any) -> types.ServerCapabilities:
+        """Return what is served: of what no connector stands behind, nothing is said."""
+        said = super().get_capabilities(*options, **named)
+        if said.resources is not None and not self._is_offered("subscription"):
+            said.resources.subscribe = False
+        return said.model_copy(update={name: None for name, kind in _BESIDE.items() if not self._is_offered(kind)})
 
 
 class McpServer:
@@ -53,42 +75,76 @@ class McpServer:
     def __init__(self, documents: Documents, pipeline: Pipeline) -> None:
         self._documents = documents
         self._pipeline = pipeline
-        self.listeners = Listeners(self._listed)
+        self.listeners = Listeners(self._lists)
+        self.beside = beside = Beside(documents, caller_of, self._made)
         self.sdk: Server[Any] = _Sdk(
+            lambda serves: anything(documents.current, serves),
             "agent-access-manager",
             version=broker.__version__,
             title="Agent Access Manager",
             instructions=_INSTRUCTIONS,
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
+            on_list_resources=beside.list_resources,
+            on_list_resource_templates=beside.list_templates,
+            on_read_resource=beside.read,
+            on_subscribe_resource=beside.subscribe,
+            on_unsubscribe_resource=beside.unsubscribe,
+            on_list_prompts=beside.list_prompts,
+            on_get_prompt=beside.get,
+            on_completion=beside.complete,
             on_subscriptions_listen=self._listen,
-            cache_hints={"tools/list": CacheHint(ttl_ms=0, scope="private")},
-            # no tool asks for Mcp-Param-* headers, so the SDK need not list the tools before each call
-            get_tool_input_schema=lambda _name: None,
+            cache_hints={method: CacheHint(ttl_ms=0, scope="private") for method in _PRIVATE},
+            get_tool_input_schema=self._headers_schema,
         )
+        # not in the constructor, which warns of what is deprecated
+        self.sdk.add_request_handler("logging/setLevel", types.SetLevelRequestParams, beside.set_level)
         self.sdk.add_notification_handler("notifications/initialized", types.NotificationParams, self._initialized)
         self.sdk.middleware.append(_without_exceptions)  # behind the SDK's own, which writes them into spans
 
     async def _list_tools(self, context: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         documents = self._documents.current
         workload = caller_of(context).identity.spiffe_id
-        start = _start(params.cursor if params else None, documents)
-        stop = start + documents.broker.caps.list_page
+        begin = start(params.cursor if params else None, documents)
+        stop = begin + documents.broker.caps.list_page
         return types.ListToolsResult(
-            tools=self._listed(workload, start, stop),
-            next_cursor=_cursor(stop, documents) if stop < len(documents.visible.get(workload, ())) else None,
+            tools=self._listed(workload, begin, stop),
+            next_cursor=cursor(stop, documents) if stop < len(self._visible(workload)) else None,
         )
 
-    def _listed(self, workload: str, start: int = 0, stop: int | None = None) -> list[types.Tool]:
+    def _listed(self, workload: str, begin: int = 0, stop: int | None = None) -> list[types.Tool]:
         """Return what an agent may list now, or a page of it."""
-        documents = self._documents.current
-        tools, policies = documents.visible.get(workload, ()), documents.policies_of(workload)
-        return [_definition(tool, policies.narrowing(tool.resource, tool.action)) for tool in tools[start:stop]]
+        policies = self._documents.current.policies_of(workload)
+        tools = self._visible(workload)[begin:stop]
+        return [_definition(tool, policies.narrowing(tool.resource, tool.action)) for tool in tools]
+
+    def _lists(self, workload: str) -> Lists:
+        offers = Offers(self._documents.current, workload)
+        resources = [*offers.resources(), *offers.templates()]
+        return {"tools": self._listed(workload), "prompts": offers.prompts(), "resources": resources}
+
+    def _visible(self, workload: str) -> list[CatalogTool]:
+        return [one for one in self._documents.current.visible.get(workload, ()) if one.tool.serves == "tool"]
+
+    def _headers_schema(self, name: str) -> Mapping[str, Any] | None:
+        """Return the schema that says which arguments a request's headers repeat: of servers' own tools alone."""
+        documents, caller = self._documents.current, CALLING.get()
+        tool = documents.catalog.find(name)
+        if tool is None or not tool.tool.in_mcp or caller is None:
+            return None
+        visible = documents.visible.get(caller.identity.spiffe_id, ())  # of others, nothing is told, not even so
+        return tool.tool.input_schema if tool in visible else None
 
     async def _listen(
         self, context: Context, params: types.SubscriptionsListenRequestParams
     ) -> types.SubscriptionsListenResult:
-        return await self.listeners.listen(caller_of(context).identity.spiffe_id, context, params)
+        workload, owner = caller_of(context).identity.spiffe_id, object()
+        try:
+            for uri in params.notifications.resource_subscriptions or ():
+                await self.beside.follow(owner, uri, context, partial(self.listeners.updated, workload))
+            return await self.listeners.listen(workload, context, params)
+        finally:
+            self.beside.subscriptions.end_all(owner)
 
     async def _initialized(self, context: Context, _params: types.NotificationParams) -> None:
         connection = context.session._connection  # noqa: SLF001 - the SDK shows what outlives a message nowhere else
@@ -97,21 +153,49 @@ class McpServer:
     async def _call_tool(
         self, context: Context, params: types.CallToolRequestParams
     ) -> types.CallToolResult | types.InputRequiredResult:
-        async def emit(done: int, total: int | None) -> None:
-            await context.session.report_progress(done, total)
-
-        caller = caller_of(context)
-        request = Request(caller.identity, params.name, params.arguments or {}, _origin(context, caller))
         try:
-            answer = await self._pipeline.call(request, emit)
+            answer = await self._made(context, params, params.name, params.arguments or {})
         except Refusal as refusal:
-            logger.info("call refused", extra={"code": refusal.code, "call_id": refusal.call_id})
-            return asked(refusal, context, self._documents.current.broker.approvals.url) or as_result(refusal)
+            return as_result(refusal)
+        if isinstance(answer, types.InputRequiredResult):
+            return answer
+        if answer.in_mcp:
+            result: types.CallToolResult | types.InputRequiredResult = in_mcp(answer, types.CallToolResult)
+            return result
         return types.CallToolResult(
             content=[types.TextContent(type="text", text=answer.text.decode())],
             structured_content=msgspec.json.decode(answer.text),
             _meta={META + "call_id": answer.call_id},
         )
+
+    async def _made(
+        self,
+        context: Context,
+        params: Any,
+        tool: str,
+        arguments: Mapping[str, Any],
+        following: Following | None = None,
+    ) -> Answer | types.InputRequiredResult:
+        """Make a call through the pipeline; return what a person must do first, where the client can show it to them.
+
+        Raises the `Refusal`, which is logged.
+        """
+
+        async def emit(done: int, total: int | None) -> None:
+            await context.session.report_progress(done, total)
+
+        caller = caller_of(context)
+        answers, state = getattr(params, "input_responses", None), getattr(params, "request_state", None)
+        dialogue = following or ClientDialogue(context, answers, state)
+        request = Request(caller.identity, tool, arguments, _origin(context, caller), dialogue)
+        try:
+            return await self._pipeline.call(request, emit)
+        except Refusal as refusal:
+            logger.info("call refused", extra={"code": refusal.code, "call_id": refusal.call_id})
+            question = asked(refusal, context, self._documents.current.broker.approvals.url)
+            if question is None:
+                raise
+            return question
 
 
 async def _without_exceptions(ctx: Context, call_next: CallNext) -> HandlerResult:
@@ -149,32 +233,22 @@ def _origin(context: Context, caller: Caller) -> Origin:
 
 @functools.lru_cache(maxsize=4096)
 def _definition(tool: CatalogTool, narrowing: Narrowing) -> types.Tool:
-    return types.Tool(
-        name=tool.name,
-        description=tool.tool.description + said(narrowing),
-        input_schema=dict(narrowed_schema(tool.tool.input_schema, narrowing) if narrowing else tool.tool.input_schema),
-        output_schema=dict(tool.tool.output_schema if tool.tool.told is None else tool.tool.told),
-        annotations=types.ToolAnnotations(
-            read_only_hint=tool.tool.reads_only,
-            destructive_hint=not tool.tool.reads_only,
-            open_world_hint=True,
-        ),
-        _meta={META + "resource": tool.resource, META + "action": tool.action},
+    schema = narrowed_schema(tool.tool.input_schema, narrowing) if narrowing else tool.tool.input_schema
+    own = {
+        "outputSchema": None if tool.tool.in_mcp else dict(tool.tool.told or tool.tool.output_schema),
+        "annotations": {
+            "readOnlyHint": tool.tool.reads_only,
+            "destructiveHint": not tool.tool.reads_only,
+            "openWorldHint": True,
+        },
+    }
+    return types.Tool.model_validate(
+        {
+            **own,
+            **tool.tool.definition,
+            "name": tool.name,
+            "description": tool.tool.description + said(narrowing),
+            "inputSchema": dict(schema),
+            "_meta": {META + "resource": tool.resource, META + "action": tool.action},
+        }
     )
-
-
-def _cursor(start: int, documents: Snapshot) -> str:
-    return base64.urlsafe_b64encode(f"{start}:{documents.digest[:16]}".encode()).decode()
-
-
-def _start(cursor: str | None, documents: Snapshot) -> int:
-    """Read a cursor; one of another set of documents would skip or repeat tools, so it is refused."""
-    if cursor is None:
-        return 0
-    try:
-        start, _, digest = base64.urlsafe_b64decode(cursor).decode().partition(":")
-        if digest == documents.digest[:16] and start.isdecimal():
-            return int(start)
-    except (binascii.Error, ValueError):
-        pass
-    raise MCPError(types.INVALID_PARAMS, "This cursor is no longer valid; list the tools from the start.")

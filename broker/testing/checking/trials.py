@@ -220,7 +220,7 @@ class Bench:
             return None, f"it fails with {type(error).__name__}"
 
     def _session(self, client: Client | None = None) -> Session:
-        return Session(client or self._client, self._document.url, _Held(), self._connector.expired)
+        return Session(client or self._client, self._document.url or "", _Held(), self._connector.expired)
 
 
 def _answering(answer: Any) -> Manner:

@@ -131,6 +131,7 @@ _OPERATIONS = st.lists(
     ),
     min_size=1,
     max_size=12,
+    unique_by=lambda operation: (operation[0], tuple(operation[1])),
 )
 
 

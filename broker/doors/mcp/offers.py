@@ -1,0 +1,107 @@
+"""Resources and prompts that some connector stands behind: what an agent may list, and which tool gets one."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from broker.catalog import CatalogTool
+from broker.documents import Snapshot
+from broker.errors import InvalidArguments, UnknownTool
+
+_EXPRESSION = re.compile(r"\\\{[^}]*\\\}")  # of a URI template (RFC 6570), escaped
+
+Definition = Mapping[str, Any]
+
+
+class Offers:
+    """What one agent may list and get now, beside tools."""
+
+    def __init__(self, documents: Snapshot, workload: str) -> None:
+        self._tools = documents.visible.get(workload, ())
+
+    def resources(self) -> list[Definition]:
+        """Every resource that is pinned, by URI; of several connectors' of one URI, the first."""
+        return _by("uri", (one for tool in self._of("resource") for one in tool.tool.definition["resources"]))
+
+    def templates(self) -> list[Definition]:
+        """Every template of resources."""
+        found = (one for tool in self._of("resource") for one in tool.tool.definition["templates"])
+        return _by("uriTemplate", found)
+
+    def prompts(self) -> list[Definition]:
+        """Every prompt, under the name by which it is got here."""
+        return _by("name", ({**one, "name": name} for name, (_, one) in self._prompts().items()))
+
+    def reader(self, uri: str) -> CatalogTool:
+        """Return the tool that reads a resource.
+
+        That is the one whose server lists it, or has a template for it, or the only one that there is. Raises
+        `UnknownTool` if there is none, `InvalidArguments` if several could be meant.
+        """
+        return self._with(uri, "resource")
+
+    def subscriber(self, uri: str) -> CatalogTool:
+        """Return the tool that keeps a subscription to a resource; raise as `reader` does."""
+        return self._with(uri, "subscription")
+
+    def _with(self, uri: str, serves: str) -> CatalogTool:
+        tools = self._of(serves)
+        listed = [tool for tool in tools if any(one["uri"] == uri for one in tool.tool.definition["resources"])]
+        fitting = [tool for tool in tools if any(_fits(one, uri) for one in tool.tool.definition["templates"])]
+        found = listed or fitting or tools
+        if not found:
+            raise UnknownTool("There is no such resource for this agent; list the resources to see which there are.")
+        if len(found) > 1:
+            names = ", ".join(tool.name for tool in found)
+            raise InvalidArguments(f"Several servers may have this resource; call one of the tools {names} instead.")
+        return found[0]
+
+    def prompt(self, name: str) -> tuple[CatalogTool, str]:
+        """Return the tool that gets a prompt, and its server's own name for it; raise `UnknownTool`."""
+        found = self._prompts().get(name)
+        if found is None:
+            raise UnknownTool("There is no such prompt for this agent; list the prompts to see which there are.")
+        return found[0], found[1]["name"]
+
+    def completer(self, of: CatalogTool) -> CatalogTool:
+        """Return the tool that completes arguments for what another reads or gets; raise `UnknownTool`."""
+        for tool in self._of("completion"):
+            if tool.resource == of.resource:
+                return tool
+        raise UnknownTool("Nothing can be completed here for this agent.")
+
+    def template(self, template: str) -> CatalogTool:
+        """Return the tool whose server has a template; raise `UnknownTool`."""
+        for tool in self._of("resource"):
+            if any(one["uriTemplate"] == template for one in tool.tool.definition["templates"]):
+                return tool
+        raise UnknownTool("There is no such template for this agent; list the templates to see which there are.")
+
+    def _of(self, serves: str) -> list[CatalogTool]:
+        return [tool for tool in self._tools if tool.tool.serves == serves]
+
+    def _prompts(self) -> dict[str, tuple[CatalogTool, Definition]]:
+        return dict(self._named_prompts())
+
+    def _named_prompts(self) -> Iterator[tuple[str, tuple[CatalogTool, Definition]]]:
+        for tool in self._of("prompt"):
+            prefix = "" if tool.tool.definition["own_names"] else f"{tool.connector}_"
+            for one in tool.tool.definition["prompts"]:
+                yield prefix + one["name"], (tool, one)
+
+
+def anything(documents: Snapshot, serves: str) -> bool:
+    """Tell whether any connector stands behind such a thing at all."""
+    return any(tool.tool.serves == serves for tool in documents.catalog)
+
+
+def _by(key: str, found: Iterator[Definition]) -> list[Definition]:
+    unique: dict[str, Definition] = {}
+    for one in found:
+        unique.setdefault(one[key], one)
+    return [unique[name] for name in sorted(unique)]
+
+
+def _fits(template: Definition, uri: str) -> bool:
+    pattern = _EXPRESSION.sub(".+", re.escape(template["uriTemplate"]))
+    return re.fullmatch(pattern, uri) is not None

@@ -1,0 +1,74 @@
+"""The one way to a server, whichever transport and era its document and its pin say that it speaks."""
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Protocol
+
+from broker.connector import ConnectorDocument, Session
+from connectors.mcp.http import HttpServer
+from connectors.mcp.messages import MODERN, Listener, Message
+from connectors.mcp.settings import McpSettings
+from connectors.mcp.sse import SseServer
+from connectors.mcp.stdio import program
+
+ASKS = ("elicitation", "sampling", "roots")
+"""What a server may ask the client, by the names of the capabilities."""
+
+
+class Upstream(Protocol):
+    """A server that is connected. `said` is what it has said of itself; `modern` that it speaks 2026-07-28."""
+
+    modern: bool
+    said: Message
+
+    async def request(
+        self,
+        method: str,
+        params: Mapping[str, Any],
+        listener: Listener | None = None,
+        *,
+        meta: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Message:
+        """Send a request and return its result; raise `RpcError`, or what egress raises."""
+        ...
+
+    async def follow(self, uri: str, listener: Listener) -> None:
+        """Subscribe to a resource, and tell what the server says of it until that ends."""
+        ...
+
+
+@contextlib.asynccontextmanager
+async def connected(
+    session: Session,
+    document: ConnectorDocument,
+    settings: McpSettings,
+    *,
+    modern: bool = False,
+    capabilities: Mapping[str, Any] | None = None,
+) -> AsyncIterator[Upstream]:
+    """Connect for the length of one call, saying that the client can do no more than these capabilities.
+
+    A program is connected already, once for all calls, and has been told what its document lets it ask.
+    """
+    if document.process is not None:
+        asks = [one for one in ASKS if one in settings.lets]
+        async with program(session, {one: {} for one in asks}, asks=bool(asks)) as peer:
+            yield peer
+    elif settings.transport == "sse":
+        async with SseServer(session, document.url or "", capabilities or {}).connected() as sse:
+            yield sse
+    else:
+        server = HttpServer(session, document.url or "", capabilities or {}, modern=modern)
+        async with server.connected() as http:
+            yield http
+
+
+def speaks_modern(pin: Mapping[str, Any]) -> bool:
+    """Tell whether the pinned server speaks 2026-07-28."""
+    return MODERN in pin.get("versions", ())
+
+
+def speaks_handshake(pin: Mapping[str, Any]) -> bool:
+    """Tell whether the pinned server speaks one of the revisions before."""
+    return any(version != MODERN for version in pin.get("versions", ()))

@@ -79,6 +79,7 @@ class Changes:
             restart_needed=restart_needed,
         )
         self._parts.trust_snapshot(snapshot)
+        await self._parts.read_prices(snapshot)
         logger.info("documents loaded", extra={"digest": snapshot.digest[:12], "warnings": len(snapshot.warnings)})
         if restart_needed:
             logger.warning("the Broker document changed; its changes take effect at the next start")

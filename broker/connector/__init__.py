@@ -218,7 +218,9 @@ class OAuthDocument(BaseModel):
         default=False, description="Whether its answers to browsers always name the issuer (RFC 9207)."
     )
     scopes: list[ScopeName] = Field(default_factory=list, description="What is asked for where somebody consents.")
-    resource: HttpsUrl | None = Field(default=None, description="What exchanged tokens are for (RFC 8707).")
+    resource: HttpsUrl | None = Field(
+        default=None, description="What tokens are for (RFC 8707); MCP servers ask for it."
+    )
     identity_provider: HttpsUrl | None = Field(
         default=None, description="The token endpoint at which an identity is exchanged for an ID-JAG."
     )

@@ -28,6 +28,7 @@ from broker.cli.init import DEVELOPMENT_KEY, write_starter
 from broker.testing.certificates import CertificateAuthority
 from broker.testing.trust_domain import DevelopmentTrustDomain
 from tests.benchmarks.budgets import holds
+from tests.benchmarks.described import described
 from tests.benchmarks.evidence import appends, growth
 from tests.benchmarks.identities import identities
 from tests.benchmarks.load import Measured, measure_direct, measure_mcp, measure_simple_salesforce
@@ -106,6 +107,8 @@ def main() -> None:
             # Last: what starts after them would begin with their memory
             status.update("deciding")
             figures["deciding"] = deciding()
+            status.update("a described service")
+            figures["described"] = described()
             status.update(f"reloading {arguments.documents} documents")
             figures["reloading"] = reloading(Path(place) / "reloading", arguments.documents)
     if arguments.json:
@@ -277,6 +280,11 @@ def _print(figures: dict[str, Any]) -> None:
     _print_evidence(console, figures)
     _print_budgets(console, figures["budgets"])
     _print_policies(console, figures)
+    found = figures["described"]
+    console.print(
+        f"a description of {found['operations']:,} operations ({found['described_mb']:.1f} MB): pinned in "
+        f"{found['pin_seconds']:.2f} s, loaded in {found['load_seconds']:.2f} s, schemas {found['schemas_mb']:.1f} MB"
+    )
 
 
 def _print_policies(console: Console, figures: dict[str, Any]) -> None:

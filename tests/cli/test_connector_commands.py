@@ -61,7 +61,9 @@ def test_every_installed_type_can_be_added_by_its_own_examples(aam: Aam, access:
 
     assert ran.code == 0, ran.out
     assert find_connector(kind).about
-    assert load(access).connections["fresh"].document.limits.retries.most == 2
+    models = find_connector(kind).models is not None
+    assert load(access).connections["fresh"].document.limits.retries.most == (0 if models else 2)
+    assert ran.json["policy"].startswith("models:" if models else "tools:")
 
 
 def test_the_kind_of_account_is_said_in_the_document(aam: Aam, access: Path) -> None:
@@ -170,7 +172,7 @@ def _typed(arguments: list[str], answers: list[str], name: str) -> tuple[int, st
     near, far = pty.openpty()
     ran = subprocess.Popen([AAM, *arguments], stdin=far, stdout=far, stderr=far, close_fds=True)
     os.close(far)
-    shown, deadline = b"", time.monotonic() + 20
+    shown, deadline = b"", time.monotonic() + 90
     while time.monotonic() < deadline:
         if select.select([near], [], [], 0.05)[0]:
             try:
@@ -181,7 +183,7 @@ def _typed(arguments: list[str], answers: list[str], name: str) -> tuple[int, st
             shown += b"\n"
             os.write(near, answers.pop(0).encode() + b"\n")
     os.close(near)
-    return ran.wait(20), shown.decode()
+    return ran.wait(90), shown.decode()
 
 
 # --- Taking one away --------------------------------------------------------------------------------------------------

@@ -76,7 +76,8 @@ def add(
         if grant is not None and grant != connector.grant:
             answers["grants.kinds"] = _kinds(connector, grant)
         spec = {"type": kind, **spec_of(questions, answers, name)}
-        spec.setdefault("limits", {}).setdefault("retries", {"most": 2})
+        if connector.models is None:  # a route says what becomes of a model's failure
+            spec.setdefault("limits", {}).setdefault("retries", {"most": 2})
     except ValueError as error:
         stop(f"{error}.", as_json=as_json)
     except LookupError as missing:

@@ -33,6 +33,8 @@ from broker.errors import (
 _HEADERS_KEPT = frozenset(
     {"content-type", "retry-after", "etag", "last-modified", "link", "next-page", "sforce-limit-info"}
     | {"sforce-locator", "sforce-numberofrecords", "mcp-session-id", "x-generation-id"}
+    | {"x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "x-ratelimit-resource"}
+    | {"x-accepted-github-permissions", "x-accepted-oauth-scopes"}
 )
 _CHALLENGE = re.compile(r'\berror="?(invalid_request|invalid_token|insufficient_scope)\b')  # RFC 6750 §3.1
 _CLOSING_SECONDS = 0.01

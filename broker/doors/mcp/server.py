@@ -17,13 +17,14 @@ from pydantic import ValidationError
 import broker
 from broker.catalog import CatalogTool
 from broker.documents import Documents
-from broker.doors.entrance import Caller
+from broker.doors.entrance import CALLING, Caller
+from broker.doors.mcp import meta
 from broker.doors.mcp.asking import asked
 from broker.doors.mcp.beside import Beside, in_mcp
 from broker.doors.mcp.dialogue import ClientDialogue, Following
-from broker.doors.mcp.listeners import Listeners
+from broker.doors.mcp.listeners import Listeners, Lists
 from broker.doors.mcp.narrowed import narrowed_schema, said
-from broker.doors.mcp.offers import anything
+from broker.doors.mcp.offers import Offers, anything
 from broker.doors.mcp.paging import cursor, start
 from broker.doors.mcp.refusals import META, as_result
 from broker.errors import InternalError, Refusal
@@ -46,7 +47,7 @@ _PRIVATE = ("tools/list", "resources/list", "resources/templates/list", "prompts
 
 
 class _Sdk(Server[Any]):
-    """The SDK's server, which tells clients of the handshake revisions that their list may change."""
+    """The SDK's server, which tells clients of the handshake revisions that their lists may change."""
 
     def __init__(self, offered: Callable[[str], bool], *positional: Any, **named: Any) -> None:
         self._is_offered = offered
@@ -56,7 +57,9 @@ class _Sdk(Server[Any]):
         self, notification_options: NotificationOptions | None = None, *more: Any, **others: Any
     ) -> InitializationOptions:
         """Return what is said in a handshake: the SDK asks without options on some transports."""
-        options = notification_options or NotificationOptions(tools_changed=True)
+        options = notification_options or NotificationOptions(
+            prompts_changed=True, resources_changed=True, tools_changed=True
+        )
         return super().create_initialization_options(options, *more, **others)
 
     def get_capabilities(self, *options: Any, **named: Any) -> types.ServerCapabilities:
@@ -73,7 +76,7 @@ class McpServer:
     def __init__(self, documents: Documents, pipeline: Pipeline) -> None:
         self._documents = documents
         self._pipeline = pipeline
-        self.listeners = Listeners(self._listed)
+        self.listeners = Listeners(self._lists)
         self.beside = beside = Beside(documents, caller_of, self._made)
         self.sdk: Server[Any] = _Sdk(
             lambda serves: anything(documents.current, serves),
@@ -107,22 +110,43 @@ class McpServer:
         stop = begin + documents.broker.caps.list_page
         return types.ListToolsResult(
             tools=self._listed(workload, begin, stop),
-            next_cursor=cursor(stop, documents) if stop < len(self._visible(workload)) else None,
+            next_cursor=cursor(stop, documents) if stop < self._length(workload) else None,
         )
 
     def _listed(self, workload: str, begin: int = 0, stop: int | None = None) -> list[types.Tool]:
         """Return what an agent may list now, or a page of it."""
+        if self._in_few(workload):
+            return list(meta.DEFINITIONS[begin:stop])
+        return [self._defined(workload, tool) for tool in self._visible(workload)[begin:stop]]
+
+    def _length(self, workload: str) -> int:
+        return len(meta.DEFINITIONS if self._in_few(workload) else self._visible(workload))
+
+    def _in_few(self, workload: str) -> bool:
+        """Tell whether an agent is shown three tools in the place of all."""
+        agent = self._documents.current.registry.agents.get(workload)
+        return agent is not None and agent.present == "meta"
+
+    def _defined(self, workload: str, tool: CatalogTool) -> types.Tool:
         policies = self._documents.current.policies_of(workload)
-        tools = self._visible(workload)[begin:stop]
-        return [_definition(tool, policies.narrowing(tool.resource, tool.action)) for tool in tools]
+        return _definition(tool, policies.narrowing(tool.resource, tool.action))
+
+    def _lists(self, workload: str) -> Lists:
+        offers = Offers(self._documents.current, workload)
+        resources = [*offers.resources(), *offers.templates()]
+        return {"tools": self._listed(workload), "prompts": offers.prompts(), "resources": resources}
 
     def _visible(self, workload: str) -> list[CatalogTool]:
         return [one for one in self._documents.current.visible.get(workload, ()) if one.tool.serves == "tool"]
 
     def _headers_schema(self, name: str) -> Mapping[str, Any] | None:
         """Return the schema that says which arguments a request's headers repeat: of servers' own tools alone."""
-        tool = self._documents.current.catalog.find(name)
-        return tool.tool.input_schema if tool is not None and tool.tool.in_mcp else None
+        documents, caller = self._documents.current, CALLING.get()
+        tool = documents.catalog.find(name)
+        if tool is None or not tool.tool.in_mcp or caller is None:
+            return None
+        visible = documents.visible.get(caller.identity.spiffe_id, ())  # of others, nothing is told, not even so
+        return tool.tool.input_schema if tool in visible else None
 
     async def _listen(
         self, context: Context, params: types.SubscriptionsListenRequestParams
@@ -142,8 +166,14 @@ class McpServer:
     async def _call_tool(
         self, context: Context, params: types.CallToolRequestParams
     ) -> types.CallToolResult | types.InputRequiredResult:
+        name, workload = params.name, caller_of(context).identity.spiffe_id
+        arguments: Mapping[str, Any] = params.arguments or {}
         try:
-            answer = await self._made(context, params, params.name, params.arguments or {})
+            if self._in_few(workload) and name in {meta.SEARCH, meta.DESCRIBE}:
+                return meta.told(name, arguments, self._visible(workload), partial(self._defined, workload))
+            if self._in_few(workload) and name == meta.CALL:
+                name, arguments = meta.called(arguments)
+            answer = await self._made(context, params, name, arguments)
         except Refusal as refusal:
             return as_result(refusal)
         if isinstance(answer, types.InputRequiredResult):

@@ -137,11 +137,7 @@ class Schemas:
 def _stated(node: Mapping[str, Any]) -> Schema:
     """Return what a schema says by itself, in the words of 2020-12."""
     stated = node.get("type")
-    kinds = [
-        one
-        for one in ([stated] if isinstance(stated, str) else listed(stated))
-        if isinstance(one, str) and one in _TYPES
-    ]
+    kinds = [one for one in ([stated] if isinstance(stated, str) else listed(stated)) if word(one) in _TYPES]
     found: Schema = {"type": kinds[0] if len(kinds) == 1 else kinds} if kinds else {}
     found |= _bounds(node)
     if values := [one for one in listed(node.get("enum")) if _is_plain(one)][:_MOST_VALUES]:

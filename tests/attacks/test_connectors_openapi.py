@@ -275,7 +275,7 @@ def test_aliases_that_make_a_small_file_enormous_are_refused() -> None:
         read_description("\n".join(lines).encode())
 
 
-@pytest.mark.parametrize("text", [b"[" * 20_000, b"{" + b'"a":{' * 50_000, b'{"a":' * 2000 + b"1" + b"}" * 2000])
+@pytest.mark.parametrize("text", [b"[" * 2_000, b"{" + b'"a":{' * 50_000, b'{"a":' * 2000 + b"1" + b"}" * 2000])
 def test_a_description_that_is_nested_without_end_is_refused(text: bytes) -> None:
     """With a reason, and without the interpreter's own error."""
     with pytest.raises(ValueError, match=r"nested|neither"):
@@ -340,11 +340,12 @@ def test_junk_anywhere_in_an_operation_breaks_nothing(where: str, junk: Any) -> 
     assert len(found["left_out"]) + sum(map(len, found["resources"].values())) == 1
 
 
-_JUNK = st.sampled_from(
+_JUNK: st.SearchStrategy[Any] = st.sampled_from(
     [None, 7, -1, 1.5, True, "", "x", "#/", [], [None], {}, {"$ref": "#"}, {"type": ["x", 7]}, {"": {}}]
 )
 
 
+@pytest.mark.slow
 @given(data=st.data())
 def test_a_description_with_anything_anywhere_is_refused_or_becomes_tools_that_can_be_served(
     data: st.DataObject,

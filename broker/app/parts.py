@@ -162,6 +162,7 @@ class Parts:
                 kept.append(BundleUrl(name, source.url, client, source.stale_after, source.server))
         self.bundles.keep(kept)
         self.federation.put_in_force(snapshot)
+        self.models.prices.prepare(snapshot.routes.values())
 
     def trouble(self) -> Mapping[str, Any] | None:
         """Return what keeps the broker from serving calls now, or None."""

@@ -53,6 +53,7 @@ def check_registry(findings: Findings, domains: Mapping[str, TrustDomain], opera
             spec.status,
             spec.valid_until,
             frozenset(spec.selectors),
+            spec.tools.present,
         )
     for source in findings.with_mistakes("Agent"):
         workload, environment = (value_at(source.value, ("spec", key)) for key in ("workload", "environment"))

@@ -20,6 +20,7 @@ Selector = Annotated[
     ),
 ]
 Status = Literal["active", "suspended", "retired"]
+Presentation = Literal["all", "meta"]
 Environment = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$", examples=["production"])]
 Words = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -33,6 +34,17 @@ Workload = Annotated[str, AfterValidator(_workload)]
 
 def _endpoint(text: str) -> str:
     return Endpoint.parse(text).target and text
+
+
+class ToolsPart(BaseModel):
+    """How tools are shown to an agent. It is presentation: what it may call, its policies say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    present: Presentation = Field(
+        default="all",
+        description="'all' lists every tool; 'meta' lists search_tools, describe_tool and call_tool in their place.",
+    )
 
 
 class AgentDocument(BaseModel):
@@ -51,6 +63,7 @@ class AgentDocument(BaseModel):
         default_factory=list,
         description="What must all be true of a local process that calls through the agents' socket without a token.",
     )
+    tools: ToolsPart = Field(default_factory=ToolsPart)
 
     @model_validator(mode="after")
     def _with_time_zone(self) -> "AgentDocument":
@@ -142,6 +155,7 @@ class Agent:
     status: Status = "active"
     valid_until: datetime.datetime | None = None
     selectors: frozenset[str] = frozenset()
+    present: Presentation = "all"
 
 
 class Registry:

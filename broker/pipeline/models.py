@@ -1,6 +1,7 @@
 """One call of a model, start to end: the way of a tool's call, with attempts at one target after another."""
 
 import datetime
+import functools
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -63,10 +64,15 @@ class ModelCalls:
         self._slots = slots
         self._ledger = ledger
         self._vault = vault
-        self._egress = egress
         self._draining = draining
         self.health = Health()
         self.prices = Prices()
+        self.pseudonym = functools.lru_cache(maxsize=4096)(self._pseudonym)
+        """What a provider that must know callers apart is told of an agent: a keyed digest, and nobody's name."""
+        self.service = functools.lru_cache(maxsize=64)(lambda connection: service_of(connection, egress))
+
+    def _pseudonym(self, workload: str) -> str:
+        return self._recorder.digest(f"model caller\n{workload}".encode())[:32]
 
     async def call(self, request: ModelRequest, emit: Pass) -> ModelAnswer:
         """Make one call, or raise the `Refusal` that says why not.
@@ -142,7 +148,9 @@ class _Trying:
         self._session: Session | None = None
         run, _ = trace_of(request.origin.traceparent)
         self._run = run
-        self._who = calls._recorder.digest(f"model caller\n{agent.workload}".encode())[:32]  # noqa: SLF001 - one file
+
+    def _who(self) -> str:
+        return self._calls.pseudonym(self._agent.workload)
 
     @property
     def cost(self) -> int | None:
@@ -216,12 +224,12 @@ class _Trying:
         """Open the credential, send the request, and follow the answer."""
         calls, wanted, target = self._calls, self._wanted, attempt.target
         connection = self._documents.connections[target.connector]
-        service = service_of(connection, calls._egress)  # noqa: SLF001
+        service = calls.service(connection)
         self._session = None
         with calls._vault.open(service, self._request.identity.on_behalf_of) as credential:  # noqa: SLF001
             session = self._session = Session(service.client, service.url, credential, connection.connector.expired)
             self._story.with_credential(credential, session)
-            body = body_of(wanted, target, attempt.hold.output_tokens, self._who, self._run)
+            body = body_of(wanted, target, attempt.hold.output_tokens, self._who(), self._run)
             headers = headers_of(wanted.api, target, self._route, self._request.betas)
             path = target.provider.paths[wanted.api]
             answer = await session.open(session.base_url + path, headers, body)

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ def test_a_calls_story_says_what_each_attempt_cost(poor: Gateway) -> None:
     lines = [text for _, text in lines_of(told)]
 
     assert any("openai/gpt-small failed (overloaded)" in line and "$0.00 of $0.0" in line for line in lines), lines
-    assert any("backup/llama answered" in line and "$0.000061 of" in line for line in lines), lines
+    assert any("backup/llama (eu, zdr) answered" in line and "$0.000061 of" in line for line in lines), lines
     assert "11 tokens in, 0 of them cached, 5 out, 0 of them reasoning" in lines
 
 
@@ -112,3 +113,18 @@ def test_limits_of_calls_are_429(poor: Gateway) -> None:
     refused = poor.chat("small")
 
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "limit_reached")
+
+
+def test_many_callers_at_once_never_overspend_and_some_succeed(poor: Gateway) -> None:
+    """Reference §6: many requests at once on a budget that fits a few of their holds: the sum stays within it."""
+    limit = 0.004
+    poor.put("models-policy.yaml", models_policy(budget=f"{{daily_usd: {limit}}}"))
+    poor.behaves(usage=None)  # so each call costs all that was held
+
+    with ThreadPoolExecutor(24) as pool:
+        statuses = list(pool.map(lambda _: poor.chat("small", max_tokens=90).status_code, range(48)))
+
+    ends = [record["outcome"] for record in poor.broker.records(kind="finished")]
+    spent = sum(attempt["cost"] for end in ends for attempt in end.get("attempts", ()))
+    assert set(statuses) == {200, 402} or set(statuses) == {200, 402, 429}
+    assert 0 < spent <= limit * 10**9

@@ -113,7 +113,9 @@ def _attempts(finished: Record) -> Iterator[Line]:
     for attempt in (finished.get("outcome") or {}).get("attempts", ()):
         took = f" after {attempt['ms']} ms" if "ms" in attempt else ""
         trouble = f" ({attempt['trouble']})" if "trouble" in attempt else ""
-        yield "attempt", f"{attempt['target']} {attempt['status']}{trouble}{took}, {_cost(attempt)}"
+        where = ", ".join(str(one) for one in (attempt.get("region"), *attempt.get("labels", ())) if one)
+        target = f"{attempt['target']} ({where})" if where else attempt["target"]
+        yield "attempt", f"{target} {attempt['status']}{trouble}{took}, {_cost(attempt)}"
         if usage := attempt.get("usage"):
             parts = [f"{usage['input']} tokens in", f"{usage['cache_read']} of them cached", f"{usage['output']} out"]
             yield "", ", ".join((*parts, f"{usage['reasoning']} of them reasoning"))

@@ -18,6 +18,7 @@ import broker
 from broker.catalog import CatalogTool
 from broker.documents import Documents
 from broker.doors.entrance import CALLING, Caller
+from broker.doors.mcp import meta
 from broker.doors.mcp.asking import asked
 from broker.doors.mcp.beside import Beside, in_mcp
 from broker.doors.mcp.dialogue import ClientDialogue, Following
@@ -109,14 +110,26 @@ class McpServer:
         stop = begin + documents.broker.caps.list_page
         return types.ListToolsResult(
             tools=self._listed(workload, begin, stop),
-            next_cursor=cursor(stop, documents) if stop < len(self._visible(workload)) else None,
+            next_cursor=cursor(stop, documents) if stop < self._length(workload) else None,
         )
 
     def _listed(self, workload: str, begin: int = 0, stop: int | None = None) -> list[types.Tool]:
         """Return what an agent may list now, or a page of it."""
+        if self._in_few(workload):
+            return list(meta.DEFINITIONS[begin:stop])
+        return [self._defined(workload, tool) for tool in self._visible(workload)[begin:stop]]
+
+    def _length(self, workload: str) -> int:
+        return len(meta.DEFINITIONS if self._in_few(workload) else self._visible(workload))
+
+    def _in_few(self, workload: str) -> bool:
+        """Tell whether an agent is shown three tools in the place of all."""
+        agent = self._documents.current.registry.agents.get(workload)
+        return agent is not None and agent.present == "meta"
+
+    def _defined(self, workload: str, tool: CatalogTool) -> types.Tool:
         policies = self._documents.current.policies_of(workload)
-        tools = self._visible(workload)[begin:stop]
-        return [_definition(tool, policies.narrowing(tool.resource, tool.action)) for tool in tools]
+        return _definition(tool, policies.narrowing(tool.resource, tool.action))
 
     def _lists(self, workload: str) -> Lists:
         offers = Offers(self._documents.current, workload)
@@ -153,8 +166,14 @@ class McpServer:
     async def _call_tool(
         self, context: Context, params: types.CallToolRequestParams
     ) -> types.CallToolResult | types.InputRequiredResult:
+        name, workload = params.name, caller_of(context).identity.spiffe_id
+        arguments: Mapping[str, Any] = params.arguments or {}
         try:
-            answer = await self._made(context, params, params.name, params.arguments or {})
+            if self._in_few(workload) and name in {meta.SEARCH, meta.DESCRIBE}:
+                return meta.told(name, arguments, self._visible(workload), partial(self._defined, workload))
+            if self._in_few(workload) and name == meta.CALL:
+                name, arguments = meta.called(arguments)
+            answer = await self._made(context, params, name, arguments)
         except Refusal as refusal:
             return as_result(refusal)
         if isinstance(answer, types.InputRequiredResult):

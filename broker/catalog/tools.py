@@ -11,6 +11,9 @@ import jsonschema_rs
 from broker.connector import Tool
 from broker.errors import InvalidArguments
 
+RESERVED = ("search_tools", "describe_tool", "call_tool")
+"""Names of the broker's own: no connector's tool can have one of them."""
+
 _LONGEST_NAME = 64  # what every client and model API accepts, of letters, digits, '_' and '-'
 _WORD = re.compile(r"[a-z][a-z0-9_]*")  # what policies can name
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -86,6 +89,8 @@ def catalog_tool(connector: str, tool: Tool) -> CatalogTool:
         raise ValueError(f"{connector}.{tool.resource} {tool.action} cannot be named in a policy: use a-z, 0-9 and '_'")
     if len(name) > _LONGEST_NAME:
         raise ValueError(f"the tool name {name} is longer than {_LONGEST_NAME} characters; shorten the resource's name")
+    if name in RESERVED:
+        raise ValueError(f"the tool name {name} is the broker's own; let the tool be called something else")
     if not _NAME.fullmatch(name):
         raise ValueError(f"clients cannot name the tool {name!r}: use letters, digits, '_' and '-'")
     try:

@@ -76,7 +76,7 @@ def test_a_calls_story_says_what_each_attempt_cost(poor: Gateway) -> None:
     lines = [text for _, text in lines_of(told)]
 
     assert any("openai/gpt-small failed (overloaded)" in line and "$0.00 of $0.0" in line for line in lines), lines
-    assert any("backup/llama answered" in line and "$0.000061 of" in line for line in lines), lines
+    assert any("backup/llama (eu, zdr) answered" in line and "$0.000061 of" in line for line in lines), lines
     assert "11 tokens in, 0 of them cached, 5 out, 0 of them reasoning" in lines
 
 

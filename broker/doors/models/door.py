@@ -32,6 +32,7 @@ from broker.errors import (
     ProofMalformed,
     Refusal,
     Unauthenticated,
+    UnknownApi,
 )
 from broker.identity import Proof
 from broker.models import model_of
@@ -73,7 +74,8 @@ class ModelsDoor:
         lists = [
             Route(path, self._got(self._list), methods=["GET"]) for path in ("/v1/models", "/v1/models/{model:path}")
         ]
-        return [*posts, *lists, Route("/v1/key", self._got(self._own), methods=["GET"])]
+        own = Route("/v1/key", self._got(self._own), methods=["GET"])
+        return [*posts, *lists, own, Route("/v1/{other:path}", self._got(self._nothing))]
 
     def _posted(self, api: Api, shape: Shape) -> ASGIApp:
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
@@ -128,6 +130,10 @@ class ModelsDoor:
             await answering.end(answer)
         if stream.scope.cancelled_caught:
             await answering.refuse(Cut())
+
+    async def _nothing(self, scope: Scope, answering: Answering, caller: Caller) -> None:
+        del scope, answering, caller
+        raise UnknownApi(f"There is no such API here; there is {', '.join(_PATHS)} by POST, and /v1/models by GET.")
 
     async def _list(self, scope: Scope, answering: Answering, caller: Caller) -> None:
         wanted = scope["path_params"].get("model")

@@ -316,6 +316,12 @@ class ModelFieldRefused(Refusal):
     code = "model_field_refused"
 
 
+class UnknownApi(Refusal):
+    """There is no such API of models here."""
+
+    code = "unknown_api"
+
+
 class ModelApiRefused(Refusal):
     """This model does not answer on this API."""
 

@@ -79,13 +79,16 @@ class Changes:
             restart_needed=restart_needed,
         )
         self._parts.trust_snapshot(snapshot)
+        await self._parts.read_prices(snapshot)
         logger.info("documents loaded", extra={"digest": snapshot.digest[:12], "warnings": len(snapshot.warnings)})
         if restart_needed:
             logger.warning("the Broker document changed; its changes take effect at the next start")
 
-    async def in_force(self, _snapshot: Snapshot) -> None:
+    async def in_force(self, snapshot: Snapshot) -> None:
         """Cut what is open for agents that may no longer call, and tell those whose tools are others now."""
         await self._doors.cut_barred()
+        named = {name for name, one in snapshot.connections.items() if one.document.process is not None}
+        await self._parts.egress.processes.keep_only(named)
         await self._parts.server.listeners.look()
 
     async def keep_cutting(self) -> None:

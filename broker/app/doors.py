@@ -126,7 +126,7 @@ class Doors:
 
     def _models(self, parts: Parts) -> ModelsDoor:
         listing = Listing(parts.documents, parts.models.prices.told)
-        return ModelsDoor(parts.documents, parts.entrance, parts.models, listing, self._requests)
+        return ModelsDoor(parts.documents, parts.entrance, parts.models, listing, self._requests, parts.budgets)
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:

@@ -1,5 +1,6 @@
 """The parts of a broker, built by hand and handed to each other."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Mapping
@@ -8,7 +9,7 @@ from urllib.parse import urlsplit
 
 from broker.app.federation import Federation
 from broker.app.options import Options
-from broker.budget import CallLimits, CallSlots, Ledger
+from broker.budget import CallLimits, CallSlots, Ledger, load_prices
 from broker.control import Approvals, Budgets, KillSwitch, Webhooks
 from broker.documents import Documents, Snapshot
 from broker.doors.entrance import Entrance, RefusedAuthentications
@@ -138,7 +139,13 @@ class Parts:
         parts.unfinished = await recorder.recover()
         await parts.ledger.recover()
         parts.trust_snapshot(snapshot)
+        await parts.read_prices(snapshot)
         return parts
+
+    async def read_prices(self, snapshot: Snapshot) -> None:
+        """Read the price list before a call needs it, if there are models: that takes half a second, once."""
+        if snapshot.routes:
+            await asyncio.to_thread(load_prices)
 
     def trust_snapshot(self, snapshot: Snapshot) -> None:
         """Put the snapshot's trust bundles in force, and keep those with URLs fresh."""
@@ -155,6 +162,7 @@ class Parts:
                 kept.append(BundleUrl(name, source.url, client, source.stale_after, source.server))
         self.bundles.keep(kept)
         self.federation.put_in_force(snapshot)
+        self.models.prices.prepare(snapshot.routes.values())
 
     def trouble(self) -> Mapping[str, Any] | None:
         """Return what keeps the broker from serving calls now, or None."""

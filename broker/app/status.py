@@ -48,8 +48,9 @@ def status(parts: Parts) -> Mapping[str, Any]:
         "tools_built": sum(tool.tool.run is not None for tool in documents.catalog),
         "connectors": sorted(documents.connections),
         "resilience": {
-            name: parts.pipeline.resilience.status(connection)
+            name: standing
             for name, connection in sorted(documents.connections.items())
+            if (standing := parts.pipeline.resilience.status(connection)) is not None
         },
         "grants": {grant.connector: grant.status for grant in parts.vault.grants() if grant.status != "revoked"},
         "trust_domains": {

@@ -13,7 +13,7 @@ from broker.store import Store, Transaction
 def alert(store: Store, transaction: Transaction, place: Place, spent: int, agent: Agent) -> None:
     """Put on record, once for each window, that a threshold of it is reached."""
     cap = place.cap
-    reached = [percent for percent in cap.alerts if spent * 100 >= place.limit * percent]
+    reached = [percent for percent in cap.alerts if spent and spent * 100 >= place.limit * percent]
     if not reached or not store.budgets.alert(transaction, cap.key, place.window.start, max(reached)):
         return
     said = {

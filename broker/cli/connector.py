@@ -135,6 +135,8 @@ def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
     if old == new:
         return
     old, new = _by_name(old), _by_name(new)
+    if isinstance(old, Mapping) != isinstance(new, Mapping):  # no named things are as empty as no mapping of them
+        old, new = old or {}, new or {}
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in sorted(old.keys() | new.keys()):
             place = f"{path}.{key}" if path else str(key)
@@ -149,11 +151,18 @@ def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
 
 
 def _added(value: Any, path: str) -> Iterator[str]:
-    """Yield what is new: of things within things, each of them, so that whoever pins it sees every field."""
+    """Yield what is new: of things within things, each of them, so that whoever pins it sees every field.
+
+    Descriptions are told whole: agents will read them.
+    """
     inner = _by_name(value)
     if isinstance(inner, Mapping) and any(isinstance(_by_name(member), Mapping) for member in inner.values()):
         for key, member in sorted(inner.items()):
             yield from _added(member, f"{path}.{key}")
+    elif isinstance(inner, Mapping) and isinstance(inner.get("description"), str):
+        yield f"+ {path}: {inner['description']!r}"
+    elif isinstance(inner, str) and path.endswith(".description"):
+        yield f"+ {path}: {inner!r}"
     else:
         yield f"+ {path}"
 

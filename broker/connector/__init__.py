@@ -218,7 +218,9 @@ class OAuthDocument(BaseModel):
         default=False, description="Whether its answers to browsers always name the issuer (RFC 9207)."
     )
     scopes: list[ScopeName] = Field(default_factory=list, description="What is asked for where somebody consents.")
-    resource: HttpsUrl | None = Field(default=None, description="What exchanged tokens are for (RFC 8707).")
+    resource: HttpsUrl | None = Field(
+        default=None, description="What tokens are for (RFC 8707); MCP servers ask for it."
+    )
     identity_provider: HttpsUrl | None = Field(
         default=None, description="The token endpoint at which an identity is exchanged for an ID-JAG."
     )
@@ -358,6 +360,7 @@ class ToolCall:
     `touched` has the scope of everything that the tool's `touches` named, by resource and action. `key` is the same
     for the same agent, tool and arguments, and for no others: by it a service can know a repeated write. `most_bytes`
     is the largest result that will be released, as JSON. `dialogue` is the way back to the client that called.
+    `caller` is the same for the same agent, and the person for whom it acts, and for no others.
     """
 
     arguments: Mapping[str, Any]
@@ -368,6 +371,7 @@ class ToolCall:
     cursors: Cursors = field(default_factory=NoCursors)
     most_bytes: int | None = None
     dialogue: Dialogue = field(default_factory=NoDialogue)
+    caller: str = ""
 
     def scope_of(self, touch: int) -> Scope:
         """Return the scope of a touch by its number; of what nobody has decided, one without any field."""

@@ -81,6 +81,11 @@ class Budgets:
             self._store.read, lambda connection: self._standings(connection, caps, now, past)
         )
 
+    async def of_agent(self, workload: str) -> list[Standing]:
+        """Return how everything stands that an agent's model calls are capped by."""
+        caps, now = self._documents.current.allowance_of(workload).caps, self._clock()
+        return await asyncio.to_thread(self._store.read, lambda connection: self._standings(connection, caps, now, 0))
+
     async def raises(self) -> list[RaiseRow]:
         """Return the raises in force, the oldest first."""
         now = int(self._clock())
@@ -192,7 +197,8 @@ class Budgets:
         table, found = self._store.budgets, []
         raised = table.raised(connection, int(now))
         for cap in caps:
-            place = place_of(cap, now, raised.get((cap.whose, cap.name, cap.period), 0))
+            more = raised.get((cap.whose, cap.name, cap.period), 0) if cap.unit == "nano_usd" else 0
+            place = place_of(cap, now, more)
             spent, held = table.counted(connection, place.key)
             before = tuple(table.past(connection, cap.key, past)) if past else ()
             found.append(Standing(cap, place.window, place.limit, spent, held, before))

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from broker.documents.source import Problem
 
 LARGEST_DOCUMENT = 1 << 20  # bytes
-LARGEST_NAMED = 4 << 20  # bytes of a file that a document names
+LARGEST_NAMED = 16 << 20  # bytes of a file that a document names
 _MOST_ENTRIES = 20_000  # a directory of more is not a set of documents
 _SUFFIXES = (".yaml", ".yml")
 

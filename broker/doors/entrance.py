@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,10 @@ class Caller:
     identity: WorkloadIdentity
     transport: Transport
     source: str
+
+
+CALLING: ContextVar[Caller | None] = ContextVar("calling", default=None)
+"""Who sent the HTTP request that is being served, for what the SDK asks before it has a context of its own."""
 
 
 class Entrance:

@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -184,11 +184,21 @@ class Processes:
         self._places.pop(key)
         await process.stop()
 
+    async def end(self, grant: str) -> None:
+        """End the programs that were started with a grant: it is revoked, and they know its token."""
+        await self._end({key for key in self._places if grant and key[1] == grant})
+
+    async def keep_only(self, connectors: Collection[str]) -> None:
+        """End the programs of all other connectors: no document names them any more."""
+        await self._end({key for key in self._places if key[0] not in connectors})
+
     async def close(self) -> None:
         """End every program."""
-        running = [place.process for place in self._places.values() if place.process is not None]
-        self._places.clear()
-        await asyncio.gather(*(process.stop() for process in running))
+        await self._end(set(self._places))
+
+    async def _end(self, keys: Collection[Key]) -> None:
+        places = [self._places.pop(key) for key in keys]
+        await asyncio.gather(*(place.process.stop() for place in places if place.process is not None))
 
 
 def _environment(command: Command, secret: Secret | None) -> dict[str, str]:

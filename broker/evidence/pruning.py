@@ -1,6 +1,7 @@
 """Retention: what records said is forgotten once it is past its time; that it was is on record, and holds win."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +46,9 @@ async def prune(store: Store, before: str, start: int, reason: str, actor: Recor
         ranges = ranges_of([seq for seq, _ in free])
         if free:
             forget(transaction, [seq for seq, _ in free])
-            store.payloads.erase(transaction, sorted({call for _, call in free if call is not None}))
+            calls = sorted({call for _, call in free if call is not None})
+            store.payloads.erase(transaction, calls)
+            store.budgets.forget(transaction, calls, int(time.time()))
             store.trail.append(transaction, _event(before, reason, actor, ranges, len(free), len(again) - len(free)))
         return Pruned(len(free), len(again) - len(free), reached, head.size, ranges)
 

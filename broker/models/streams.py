@@ -18,6 +18,7 @@ _USAGE = re.compile(rb'"usage":\s*\{')
 _FINISH = re.compile(rb'"finish_reason":\s*"')
 _ERROR = re.compile(rb'"error":\s*[{"]')
 _OVER_EVENTS, _OVER_BYTES, _SLACK = 2, 32, 4096  # a token is one event at most, and seldom as many bytes
+_ANY = msgspec.json.Decoder(msgspec.Raw)
 _FEW = 16  # events that are no tokens: roles, beginnings, ends
 _OK = 200
 
@@ -81,6 +82,7 @@ class Watch:
         """Look at one event; return it if it is to be passed on now."""
         if not event or event.startswith(b":"):
             return None
+        _check(event)
         self.events += 1
         self._bytes += len(event)
         self._shortest = min(self._shortest, len(event))
@@ -197,6 +199,19 @@ _WATCHES: dict[Api, type[Watch]] = {"chat": _Chat, "messages": _Messages, "respo
 def watch(api: Api, cap: int, choices: int, *, wants_usage: bool) -> Watch:
     """Return what follows a stream of an API."""
     return _WATCHES[api](cap, choices, wants_usage=wants_usage)
+
+
+def _check(event: bytes) -> None:
+    """Raise `StreamBroken` for an event whose data is no JSON: its reader could make nothing of the rest."""
+    start = 5 if event.startswith(b"data:") else event.find(b"\ndata:") + 6
+    data = event[start:].strip()
+    if start < 6 and not event.startswith(b"data:"):  # noqa: PLR2004 - find() found nothing
+        return
+    if data != b"[DONE]" and b"\n" not in data:
+        try:
+            _ANY.decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise StreamBroken(detail=f"an event of {len(event)} bytes that is no JSON") from None
 
 
 def _value(event: bytes) -> dict[str, Any]:

@@ -44,8 +44,9 @@ def authorize(
         scope=" ".join(scopes) or None,
         trust_env=False,
     )
+    wanted = more if server.resource is None else {**more, "resource": server.resource}  # RFC 8707 §2.1
     url, _ = builder.create_authorization_url(
-        server.authorization_endpoint, state=state, code_verifier=verifier, **more
+        server.authorization_endpoint, state=state, code_verifier=verifier, **wanted
     )
     return AuthorizationRequest(url, state, redirect_uri, Secret(verifier), more.get("nonce"))
 
@@ -66,6 +67,7 @@ async def redeem(
     client: Client, server: AuthorizationServer, app: OAuthClient, request: AuthorizationRequest, code: Secret
 ) -> tuple[Token, dict[str, object]]:
     """Exchange the code for tokens (RFC 6749 §4.1.3); returns the whole answer too, for an ID token in it."""
+    resource = {} if server.resource is None else {"resource": server.resource}
     async with app.endpoint(client, server.client_audience) as endpoint:
         answered = await answer(
             endpoint.fetch_token(
@@ -74,6 +76,7 @@ async def redeem(
                 code=code.reveal(),
                 redirect_uri=request.redirect_uri,
                 code_verifier=request.verifier.reveal(),
+                **resource,
             )
         )
     _check_signature(answered, app)

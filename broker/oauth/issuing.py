@@ -49,7 +49,7 @@ async def issue(client: Client, server: AuthorizationServer, grant: Grant, scope
         case AuthorizationCodeGrant(refresh_token=None):
             return _as_given(grant)
         case AuthorizationCodeGrant(refresh_token=refresh_token):
-            fields = {"refresh_token": refresh_token, **wanted}
+            fields: Fields = {"refresh_token": refresh_token, **wanted, **_resource(server)}
             return await _ask(client, server, grant.client, "refresh_token", fields)
         case TokenExchangeGrant():
             return await _exchange(client, server, grant, wanted)

@@ -8,7 +8,7 @@ class AuthorizationServer:
     """Where tokens come from (RFC 8414 §2 names), and what is said there.
 
     `audience` is the `aud` of JWT bearer assertions. `identity_provider` is the token endpoint at which an identity is
-    exchanged for an ID-JAG, and `resource` what exchanged tokens are for (RFC 8707).
+    exchanged for an ID-JAG, and `resource` what tokens are for (RFC 8707).
     """
 
     token_endpoint: str

@@ -175,6 +175,7 @@ class Pipeline:
             self._cursors.of(whose, tool.name),
             longest,
             Guarded(request.dialogue, matcher, longest, story.asked_of_client),
+            self._recorder.digest(whose.encode()),
         )
 
 

@@ -1,6 +1,8 @@
 """One call of a model, start to end: the way of a tool's call, with attempts at one target after another."""
 
 import datetime
+import functools
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -37,6 +39,8 @@ from broker.vault import Vault
 from broker.vault.opened import Opened
 
 _OK = 200
+_LONGEST_PIECE = 256  # bytes that eight bytes of a key may take up, escaped however
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _MOST_OF_AN_ERROR = 64 << 10  # bytes that are read of what a provider says of a failure
 
 
@@ -60,10 +64,15 @@ class ModelCalls:
         self._slots = slots
         self._ledger = ledger
         self._vault = vault
-        self._egress = egress
         self._draining = draining
         self.health = Health()
         self.prices = Prices()
+        self.pseudonym = functools.lru_cache(maxsize=4096)(self._pseudonym)
+        """What a provider that must know callers apart is told of an agent: a keyed digest, and nobody's name."""
+        self.service = functools.lru_cache(maxsize=64)(lambda connection: service_of(connection, egress))
+
+    def _pseudonym(self, workload: str) -> str:
+        return self._recorder.digest(f"model caller\n{workload}".encode())[:32]
 
     async def call(self, request: ModelRequest, emit: Pass) -> ModelAnswer:
         """Make one call, or raise the `Refusal` that says why not.
@@ -139,7 +148,9 @@ class _Trying:
         self._session: Session | None = None
         run, _ = trace_of(request.origin.traceparent)
         self._run = run
-        self._who = calls._recorder.digest(f"model caller\n{agent.workload}".encode())[:32]  # noqa: SLF001 - one file
+
+    def _who(self) -> str:
+        return self._calls.pseudonym(self._agent.workload)
 
     @property
     def cost(self) -> int | None:
@@ -213,17 +224,17 @@ class _Trying:
         """Open the credential, send the request, and follow the answer."""
         calls, wanted, target = self._calls, self._wanted, attempt.target
         connection = self._documents.connections[target.connector]
-        service = service_of(connection, calls._egress)  # noqa: SLF001
+        service = calls.service(connection)
         self._session = None
         with calls._vault.open(service, self._request.identity.on_behalf_of) as credential:  # noqa: SLF001
             session = self._session = Session(service.client, service.url, credential, connection.connector.expired)
             self._story.with_credential(credential, session)
-            body = body_of(wanted, target, attempt.hold.output_tokens, self._who, self._run)
+            body = body_of(wanted, target, attempt.hold.output_tokens, self._who(), self._run)
             headers = headers_of(wanted.api, target, self._route, self._request.betas)
             path = target.provider.paths[wanted.api]
             answer = await session.open(session.base_url + path, headers, body)
             try:
-                attempt.generation = answer.headers.get("x-generation-id")
+                attempt.generation = _id_in(answer.headers.get("x-generation-id"), credential)
                 if answer.status != _OK:
                     raise Failed(failure_of(answer.status, answer.headers, await _some(answer)))
                 if wanted.stream:
@@ -245,9 +256,11 @@ class _Trying:
         """Pass a stream on, event by event; return what ends it."""
         wanted = self._wanted
         following = watch(wanted.api, attempt.hold.output_tokens, wanted.choices, wants_usage=wanted.wants_usage)
+        before = b""
         while data := await answer.next():
-            if credential.matcher.hits(data):
+            if credential.matcher.hits(before + data):
                 raise LeakBlocked(detail="a model's answer held the credential of this call")
+            before = (before + data)[-_LONGEST_PIECE:]  # a key may come a few bytes at a time
             if events := following.feed(data):
                 if not self.passed.size:
                     attempt.first_ms = round((time.perf_counter() - attempt.began) * 1000)
@@ -270,6 +283,12 @@ class _Trying:
         if not end:
             raise OutputOverCap
         return end
+
+
+def _id_in(header: str | None, credential: Opened) -> str | None:
+    """Return what the provider calls its answer, where that is an id and nothing that must not be kept."""
+    plain = header is not None and _ID.fullmatch(header) is not None
+    return header if plain and header is not None and not credential.matcher.hits(header.encode()) else None
 
 
 async def _some(answer: Streamed) -> bytes:

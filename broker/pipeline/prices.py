@@ -1,13 +1,14 @@
 """What targets cost now: looked up once a minute each, as a price may depend on the day."""
 
 import datetime
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from broker.budget import Rates, rates_of
+from broker.budget import Rates, load_prices, rates_of
 from broker.budget.money import NANO
-from broker.models import Target
+from broker.models import Route, Target
 
 _SECONDS = 60.0
 _MOST = 1000  # targets: those of documents that are gone make room
@@ -40,6 +41,16 @@ class Prices:
         tier = rates.tiers[0]
         names = ("input", "output", "cache_read", "cache_write")
         return {name: getattr(tier, name) / NANO for name in names} | {"source": rates.source}
+
+    @staticmethod
+    def prepare(routes: Iterable[Route]) -> "threading.Thread | None":
+        """Have the price list read, which takes half a second, before a call needs it; None where none will."""
+        targets = [target for route in routes for target in route.targets]
+        if not any(target.part.prices is None and target.provider.prices is not None for target in targets):
+            return None
+        reading = threading.Thread(target=load_prices, name="price list", daemon=True)
+        reading.start()
+        return reading
 
 
 def _looked_up(target: Target) -> Rates | None:

@@ -141,8 +141,10 @@ class Resilience:
         """Close a connector's circuit: somebody has seen that its service is well."""
         self.guard(connection).breaker.succeeded()
 
-    def status(self, connection: Connection) -> dict[str, Any]:
-        """Return how things stand with a connector, for operators."""
+    def status(self, connection: Connection) -> dict[str, Any] | None:
+        """Return how things stand with a connector, for operators; None for models, whose routes decide."""
+        if connection.connector.models is not None:
+            return None
         limits, guard = connection.document.limits, self.guard(connection)
         return {
             "circuit": guard.breaker.state(limits.breaker),

@@ -60,7 +60,7 @@ def session_of(
 
     async def launch(secret: Secret | None) -> Process:
         assert connection.document.process is not None  # noqa: S101 - there is no launch without
-        command = connection.document.process.as_command(connection.limits.response_bytes)
+        command = connection.document.process.as_command(connection.document.limits.response_bytes)
         return await egress.processes.running((connection.name, credential.grant), command, secret)
 
     program = launch if connection.document.process is not None else None

@@ -22,6 +22,7 @@ _HOLD = (
 _PARTS = "cost, source, settled, input_tokens, output_tokens, cache_read, cache_write, reasoning, overrun"
 _RAISE = "id, whose, name, period, amount, until, reason, actor, created"
 _COUNTS = "SELECT spent, held FROM budget_windows WHERE key = ? AND start = ?"
+_LONGEST_WINDOW = 62 * 86_400  # seconds: a month, and another where clocks were set back
 _KEPT_MINUTES = 3600  # seconds, of windows that are minutes
 _SHORTEST_KEPT = 3600  # windows of this length and more are kept: they are history
 
@@ -206,6 +207,14 @@ class BudgetTable:
     def live(self, connection: Queries) -> list[HoldRow]:
         """Return the holds that have not ended."""
         return [_hold(row) for row in connection.execute(f"SELECT {_HOLD} FROM budget_holds WHERE {_LIVE}")]  # noqa: S608 - constants
+
+    def forget(self, transaction: Transaction, call_ids: Sequence[str], now: int) -> None:
+        """Delete the holds of calls that the trail forgets, but for those that a window may still have to count."""
+        statement = (
+            "DELETE FROM budget_holds WHERE call_id IN (SELECT value FROM json_each(?)) AND admitted < ? "  # noqa: S608 - constants
+            f"AND NOT {_LIVE} AND NOT (coalesce(overrun, 0) > 0 AND acknowledged IS NULL)"
+        )
+        transaction.execute(statement, (json.dumps(list(call_ids)), now - _LONGEST_WINDOW))
 
     # Overruns
 

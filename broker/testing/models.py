@@ -38,6 +38,8 @@ class Behaviour:
     """Words after which an error comes in the stream."""
     holds_after: int | None = None
     """Words after which nothing comes until the service is let go on."""
+    piece: int | None = None
+    """Bytes that come at a time; whole events, without it."""
     openrouter: bool = False
     """Comments, a generation id, the cost in the usage, and errors as OpenRouter has them."""
     cost: float = 0.000625
@@ -135,7 +137,10 @@ class ModelService:
                 break
             if word == behaviour.holds_after and not await self._held(receive):
                 return
-            await send(_part(event))
+            size = behaviour.piece or len(event)
+            for start in range(0, len(event), size):
+                await send(_part(event[start : start + size]))
+                await asyncio.sleep(0.001 if behaviour.piece else 0)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _held(self, receive: Receive) -> bool:

@@ -37,6 +37,7 @@ CONNECTOR = Connector(
             usual="",
             example="https://mcp.example.com/mcp",
         ),
+        Question("grants.api_key.prefix", "What stands before a token that you hand over", usual="Bearer "),
         Question("snapshot", "The file in which its definitions are pinned", usual="{name}.snapshot.json"),
         Question(
             "settings.lets",

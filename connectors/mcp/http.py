@@ -24,8 +24,9 @@ from connectors.mcp.messages import (
     result_of,
     take,
 )
+from connectors.mcp.sessions import Kept, SessionLost
 
-_OK, _ACCEPTED, _FIRST_ERROR = 200, 202, 400
+_FIRST_ERROR = 400
 _SESSION_LOST = 404
 _FAREWELL_SECONDS = 2.0
 _PREFIX = "io.modelcontextprotocol/"
@@ -35,27 +36,44 @@ _NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 class HttpServer:
     """One server for the length of one call. In the handshake era that is one session of the protocol's."""
 
-    def __init__(self, session: Session, url: str, capabilities: Mapping[str, Any], *, modern: bool) -> None:
+    def __init__(
+        self,
+        session: Session,
+        url: str,
+        capabilities: Mapping[str, Any],
+        *,
+        modern: bool,
+        kept: Kept | None = None,
+        lasts: bool = False,
+    ) -> None:
+        """Begin with a session that was `kept`, if there is one; one that `lasts` is not ended."""
         self.modern = modern
         self.said: Message = {}
         """What the server has said of itself."""
         self._session = session
         self._url = url
         self._capabilities = dict(capabilities)
-        self._version = MODERN if modern else HANDSHAKE
-        self._id: str | None = None
+        self._version = MODERN if modern else kept.version if kept is not None else HANDSHAKE
+        self._id = kept.id if kept is not None else None
+        self._resumed = kept is not None
+        self._lasts = lasts
         self._ids = itertools.count(1)
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator["HttpServer"]:
         """Open the protocol's session, where there is one, and end it on leaving."""
-        if not self.modern:
+        if not self.modern and not self._resumed:
             await self._shake_hands()
         try:
             yield self
         finally:
-            if self._id is not None:
+            if self._id is not None and not self._lasts:
                 await self._say_farewell()
+
+    @property
+    def kept(self) -> Kept | None:
+        """What takes this session up again; None if the server gave it no id."""
+        return None if self._id is None else Kept(self._id, self._version)
 
     async def discover(self) -> None:
         """Ask a server of the 2026-07-28 era what it is; raise whatever another answers."""
@@ -133,6 +151,8 @@ class HttpServer:
         """Send a request and return the response to it, taken up again where the server ends a stream before it."""
         events = Events(self._session.limits.response_bytes)
         async with self._session.stream("POST", self._url, headers, encoded(message)) as answer:
+            if answer.status == _SESSION_LOST and self._resumed:
+                raise SessionLost
             await _check(answer)
             self._id = self._id or answer.headers.get("mcp-session-id")
             if not answer.headers.get("content-type", "").startswith("text/event-stream"):
@@ -207,6 +227,8 @@ async def _check(answer: Streamed) -> None:
 def _by_status(status: int) -> errors.Refusal:
     detail = f"HTTP {status}"
     match status:
+        case 401:
+            return errors.UpstreamUnauthorized(detail=detail)
         case 403:
             return errors.UpstreamForbidden(detail=detail)
         case 429:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from broker.connector import ConnectorDocument, Session, ToolCall, errors
 from connectors.mcp.drift import Watch
 from connectors.mcp.messages import Message, RpcError, refusal_of
+from connectors.mcp.sessions import SessionLost, Sessions
 from connectors.mcp.settings import McpSettings
 from connectors.mcp.upstream import ASKS, Upstream, connected, speaks_handshake, speaks_modern
 
@@ -30,6 +31,7 @@ class Server:
         self._settings = settings
         self._pin = pin
         self._watch = Watch(pin, settings.check_seconds)
+        self._sessions = Sessions() if settings.sessions == "caller" else None
 
     async def call(
         self,
@@ -47,6 +49,26 @@ class Server:
         `pinned` is the definition, by kind and name, that must still be as it was approved.
         """
         exchange = _Exchange(call, self._settings, self._watch)
+        for last in (False, True):
+            try:
+                answer = await self._made(exchange, session, method, params, pinned, headers or {})
+                break
+            except SessionLost:
+                if last:
+                    raise errors.UpstreamFailed(detail="the server loses a session that it has just begun") from None
+        if answer.get("resultType") == "input_required":
+            return exchange.asked_again(answer)
+        return _checked(answer, result)
+
+    async def _made(
+        self,
+        exchange: "_Exchange",
+        session: Session,
+        method: str,
+        params: Mapping[str, Any],
+        pinned: tuple[str, str] | None,
+        headers: Mapping[str, str],
+    ) -> Message:
         try:
             async with connected(
                 session,
@@ -54,17 +76,16 @@ class Server:
                 self._settings,
                 modern=self._modern(exchange),
                 capabilities=exchange.capabilities,
+                sessions=self._sessions,
+                caller=exchange.caller,
             ) as upstream:
                 if pinned is not None:
                     await self._watch.check(upstream, *pinned)
                 if exchange.log_level is not None and "logging" in self._pin.get("capabilities", ()):
                     await exchange.want_logs(upstream)
-                answer = await exchange.made(upstream, method, params, headers or {})
+                return await exchange.made(upstream, method, params, headers)
         except RpcError as error:
             raise refusal_of(error) from None
-        if answer.get("resultType") == "input_required":
-            return exchange.asked_again(answer)
-        return _checked(answer, result)
 
     async def follow(self, call: ToolCall, session: Session) -> Message:
         """Keep a subscription to a resource until the client wants it no more."""
@@ -99,6 +120,7 @@ class _Exchange:
 
     def __init__(self, call: ToolCall, settings: McpSettings, watch: Watch) -> None:
         self._call = call
+        self.caller = call.caller
         self._dialogue = call.dialogue
         self._lets = settings.lets
         self._watch = watch

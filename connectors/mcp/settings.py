@@ -37,6 +37,11 @@ class McpSettings(BaseModel):
         default_factory=list,
         description="What the server may ask or tell the client that called; nothing unless named.",
     )
+    sessions: Literal["call", "caller"] = Field(
+        default="call",
+        description="How long a session over HTTP lasts: one call, or on, for one agent and person. For servers of the "
+        "handshake era that keep something between calls.",
+    )
     tools: dict[str, ToolSettings] = Field(default_factory=dict, description="By the server's own names of its tools.")
     check_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
         default=60.0,

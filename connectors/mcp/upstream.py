@@ -1,12 +1,14 @@
 """The one way to a server, whichever transport and era its document and its pin say that it speaks."""
 
 import contextlib
+import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
 from broker.connector import ConnectorDocument, Session
 from connectors.mcp.http import HttpServer
 from connectors.mcp.messages import MODERN, Listener, Message
+from connectors.mcp.sessions import SessionLost, Sessions
 from connectors.mcp.settings import McpSettings
 from connectors.mcp.sse import SseServer
 from connectors.mcp.stdio import program
@@ -46,8 +48,12 @@ async def connected(
     *,
     modern: bool = False,
     capabilities: Mapping[str, Any] | None = None,
+    sessions: Sessions | None = None,
+    caller: str = "",
 ) -> AsyncIterator[Upstream]:
     """Connect for the length of one call, saying that the client can do no more than these capabilities.
+
+    With `sessions`, one of the handshake era over HTTP goes on for its caller; raises `SessionLost` where it does not.
 
     A program is connected already, once for all calls, and has been told what its document lets it ask.
     """
@@ -59,9 +65,21 @@ async def connected(
         async with SseServer(session, document.url or "", capabilities or {}).connected() as sse:
             yield sse
     else:
-        server = HttpServer(session, document.url or "", capabilities or {}, modern=modern)
-        async with server.connected() as http:
-            yield http
+        key = (caller, json.dumps(capabilities or {}, sort_keys=True))
+        kept = None if sessions is None or modern else sessions.find(key)
+        lasts = sessions is not None
+        server = HttpServer(session, document.url or "", capabilities or {}, modern=modern, kept=kept, lasts=lasts)
+        try:
+            async with server.connected() as http:
+                yield http
+        except SessionLost:
+            lasts = False
+            if sessions is not None:
+                sessions.forget(key)
+            raise
+        finally:
+            if lasts and sessions is not None and server.kept is not None:
+                sessions.keep(key, server.kept)
 
 
 def speaks_modern(pin: Mapping[str, Any]) -> bool:

@@ -190,5 +190,8 @@ def text(value: Any, most: int) -> str:
     """Return words of a description as one line of what people can see, cut where they go on for too long."""
     if not isinstance(value, str):
         return ""
-    plain = " ".join("".join(one if one.isprintable() else " " for one in value[: most * 4]).split())
+    value = value[: most * 4]
+    if not value.isprintable():
+        value = "".join(one if one.isprintable() else " " for one in value)
+    plain = " ".join(value.split())
     return plain if len(plain) <= most else plain[: most - 1].rstrip() + "…"

@@ -46,8 +46,9 @@ def detect(
         return None, set()
     if size is not None:
         found |= {"size": size["name"], "most": _most(size)}
-    hidden = (*_SIZES[:7], *_TOKENS, *_NUMBERS, *_OFFSETS)
-    return found, {one["name"] for name, one in query.items() if name in hidden and not one["required"]}
+    others = (*_SIZES[:7], *_TOKENS, *_NUMBERS, *_OFFSETS)
+    hidden = {one["name"] for name, one in query.items() if name in others and not one["required"]}
+    return found, hidden | {found[name] for name in ("parameter", "size") if name in found}
 
 
 def _detected(

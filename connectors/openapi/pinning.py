@@ -19,18 +19,23 @@ _MOST_OPERATIONS = 30_000
 _LONGEST_DESCRIPTION = 500
 
 
-def pin(description: Description, resources: Mapping[str, str], settings: Settings) -> dict[str, Any]:
-    """Return what is pinned; raise `ValueError` where the description, or what the document maps, is of no use."""
-    return _Pinning(description, Selection(resources, settings), settings).pinned()
+def pin(
+    description: Description, resources: Mapping[str, str], settings: Settings, key_header: str = "Authorization"
+) -> dict[str, Any]:
+    """Return what is pinned; raise `ValueError` where the description, or what the document maps, is of no use.
+
+    `key_header` is the header in which the broker sends an API key.
+    """
+    return _Pinning(description, Selection(resources, settings), settings, key_header).pinned()
 
 
 class _Pinning:
-    def __init__(self, description: Description, selection: Selection, settings: Settings) -> None:
+    def __init__(self, description: Description, selection: Selection, settings: Settings, key_header: str) -> None:
         self._description = description
         self._selection = selection
         self._settings = settings
         self._schemas = Schemas(description, free_form=settings.free_form)
-        self._reader = Reader(description, self._schemas, settings.headers)
+        self._reader = Reader(description, self._schemas, {*settings.headers, key_header})
         self._every = list(description.operations())
         if len(self._every) > _MOST_OPERATIONS:
             raise ValueError(f"the description has over {_MOST_OPERATIONS:,} operations")

@@ -1,11 +1,13 @@
 """One operation of a description, in the terms of the snapshot: parameters, body, answer and scopes."""
 
+import itertools
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from connectors.openapi.description import Described, Description, listed, mapping
 from connectors.openapi.schemas import Schemas
+from connectors.openapi.security import credentials_of
 from connectors.openapi.settings import may_be_set
 
 _JSON = re.compile(r"application/(json|[\w.+-]+\+json)(;.*)?|\*/\*", re.IGNORECASE)
@@ -32,8 +34,9 @@ class Reader:
     """Reads the operations of one description."""
 
     def __init__(self, description: Description, schemas: Schemas, fixed: Collection[str] = ()) -> None:
-        self._fixed = _IGNORED | {name.lower() for name in fixed}
-        """Headers that are no arguments: those that the specification ignores, and those that the document sets."""
+        headers = _IGNORED | {name.lower() for name in fixed}
+        self._fixed = credentials_of(description) | {("header", name) for name in headers}
+        """What is no argument: credentials, headers that the specification ignores, those that the document sets."""
         self._description = description
         self._schemas = schemas
 
@@ -46,7 +49,7 @@ class Reader:
         taken: set[str] = {"body", "limit", "cursor", "distinct"}
         for node in self._stated(described):
             place, name = node.get("in"), node.get("name")
-            if place == "header" and str(name).lower() in self._fixed:
+            if (str(place), str(name).lower()) in self._fixed:
                 continue
             if place in {"body", "formData"}:
                 of_body.append(node)
@@ -199,8 +202,7 @@ def _body(kind: str, media_type: str, schema: dict[str, Any], required: bool, de
 def _argument(name: str, place: str, taken: set[str]) -> str:
     """Return a name for an argument that clients take and that is nobody else's."""
     plain = _NO_NAME.sub("_", name).strip("_")[:50] or "_"
-    for wanted in (plain, f"{plain}_{place}", *(f"{plain}_{number}" for number in range(2, 1000))):
-        if wanted not in taken:
-            taken.add(wanted)
-            return wanted
-    raise Unusable("it has too many parameters")
+    numbered = (f"{plain}_{number}" for number in itertools.count(2))
+    wanted = next(one for one in itertools.chain((plain, f"{plain}_{place}"), numbered) if one not in taken)
+    taken.add(wanted)
+    return wanted

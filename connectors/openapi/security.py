@@ -27,6 +27,13 @@ def security_of(description: Description) -> dict[str, Any]:
     return found
 
 
+def credentials_of(description: Description) -> frozenset[tuple[str, str]]:
+    """Return place and name, in lower case, of each parameter that is a credential: none of them is an argument."""
+    schemes = (mapping(description.resolved(node)) for node in _schemes(description).values())
+    keys = ((str(one.get("in")), str(one.get("name")).lower()) for one in schemes if one.get("type") == "apiKey")
+    return frozenset(keys)
+
+
 def scopes_of(description: Description, described: Described) -> list[str]:
     """Return the scopes that an operation needs: of several ways to be authorised, the one that needs the fewest."""
     stated = described.node.get("security", description.root.get("security"))

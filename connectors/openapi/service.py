@@ -1,29 +1,28 @@
 """The service: where its description is, and whether it answers."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio.to_thread
 
 from broker.connector import ConnectorDocument, Session, errors
-from connectors.openapi.answers import checked, refuse
+from connectors.openapi.answers import checked
 from connectors.openapi.description import read_description
 from connectors.openapi.pinning import pin
 from connectors.openapi.settings import settings_of
 
 _ACCEPT = "application/json, application/vnd.oai.openapi+json, application/yaml;q=0.8, */*;q=0.5"
-_ANSWERS = range(200, 500)
-_DENIED = (401, 403)
+_NOT_THERE = frozenset({400, 404, 405, 406})
 
 
 def described_at(document: ConnectorDocument) -> str | None:
     """Return where the description is shown to everybody; None where it takes an account to see it."""
-    settings = settings_of(document.settings)
-    return None if settings.description_with_grant else settings.description
+    return None if settings_of(document.settings).description_with_grant else _description(document)
 
 
 async def describe(session: Session, document: ConnectorDocument) -> Any:
     """Fetch the description, and return what is pinned of it."""
-    url = settings_of(document.settings).description
+    url = _description(document)
     if url is None:
         raise errors.UpstreamRejected(
             "The document names no description: set 'settings.description' in it, or give a file with --from FILE."
@@ -41,12 +40,23 @@ async def pinned_of(document: ConnectorDocument, content: bytes) -> Any:
 
 
 def _pinned(document: ConnectorDocument, content: bytes) -> Any:
-    return pin(read_description(content), document.resources, settings_of(document.settings))
+    description, settings = read_description(content), settings_of(document.settings)
+    return pin(description, document.resources, settings, document.grants.api_key.header)
 
 
-async def probe(session: Session, document: ConnectorDocument) -> str:  # noqa: ARG001 - the protocol's own signature
-    """Ask for the place below which everything is: that the account is not refused there is all that can be told."""
-    response = await session.send("GET", session.base_url + "/", {"Accept": "application/json"}, None)
-    if response.status in _DENIED or response.status not in _ANSWERS:
-        refuse(response)
-    return f"answers with HTTP {response.status}, and does not refuse the account"
+def _description(document: ConnectorDocument) -> str | None:
+    said = settings_of(document.settings).description
+    if said is None or not said.startswith("/"):
+        return said
+    parts = urlsplit(document.url or "")
+    return f"{parts.scheme}://{parts.netloc}{said}"
+
+
+async def probe(session: Session, document: ConnectorDocument) -> str:
+    """Ask for what the document names; or for the place below which everything is, which need not be there itself."""
+    path = settings_of(document.settings).probe
+    response = await session.send("GET", session.base_url + (path or "/"), {"Accept": "application/json"}, None)
+    if path is None and response.status in _NOT_THERE:
+        return f"answers with HTTP {response.status}, and does not refuse the account; name a 'settings.probe'"
+    checked(response)
+    return f"answers with HTTP {response.status}"

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from broker.connector import HttpsUrl
 
 WORD = r"^[a-z][a-z0-9_]{0,30}$"
+ServicePath = Annotated[str, Field(pattern=r"^/([A-Za-z0-9_~-][A-Za-z0-9._~/-]*)?$")]
 FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")  # RFC 9110 §5.1
 
 # Headers by which a request would be another one, go elsewhere, or come from somebody else: none of them is an argument
@@ -68,13 +69,20 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    description: HttpsUrl | None = Field(
+    description: HttpsUrl | ServicePath | None = Field(
         default=None,
-        description="Where 'aam connector snapshot' finds the description; without it, give it a file with --from.",
-        examples=["https://api.example.com/openapi.json"],
+        description="Where 'aam connector snapshot' finds the description: a URL, or a path at the service; without "
+        "it, give it a file with --from.",
+        examples=["/openapi.json"],
     )
     description_with_grant: bool = Field(
         default=False, description="Whether the description is shown only to who has an account."
+    )
+    probe: ServicePath | None = Field(
+        default=None,
+        description="What 'aam connector test' asks for, below the service's URL; without it, the URL itself is asked "
+        "for, and need not be there.",
+        examples=["/user"],
     )
     others: Literal["left-out", "by-tag", "by-path"] = Field(
         default="left-out",

@@ -18,6 +18,8 @@ _LARGEST_SCHEMA = 12_000  # bytes
 _MOST_TOLD = 60  # members of a result that clients are told of
 _OF_OAUTH = ("client-credentials", "authorization-code", "token-exchange", "id-jag", "jwt-bearer")
 _NO_SCHEMA = {"type": "object"}
+_VALUE: shapes.Shape = {}
+"""The shape of a single value: what has no members."""
 
 
 def tools(document: ConnectorDocument, snapshot: Any) -> list[Tool]:
@@ -25,6 +27,8 @@ def tools(document: ConnectorDocument, snapshot: Any) -> list[Tool]:
     if document.snapshot is None:
         raise ValueError("'snapshot' is missing: name a JSON file here, and 'aam connector snapshot NAME' writes it")
     settings = settings_of(document.settings)
+    if not document.resources and settings.others == "left-out":
+        raise ValueError("nothing is mapped: name 'resources', or set 'settings.others' to by-tag or by-path")
     _check_grants(document)
     if snapshot is None:
         return [_not_built(resource, action) for resource in document.resources for action in _USUAL]
@@ -43,7 +47,7 @@ def _pinned(document: ConnectorDocument, settings: Settings, snapshot: Any) -> S
     if not isinstance(snapshot, Mapping):
         raise ValueError("the snapshot is neither one of an OpenAPI description nor the description itself")
     if "openapi" in snapshot or "swagger" in snapshot:
-        snapshot = pin(Description(snapshot), document.resources, settings)
+        snapshot = pin(Description(snapshot), document.resources, settings, document.grants.api_key.header)
     return read_snapshot(snapshot)
 
 
@@ -68,7 +72,7 @@ def _placed(operation: Operation, place: str) -> Operation:
 def _tool(
     resource: str, action: str, operation: Operation, pinned: Snapshot, inputs: Definitions, settings: Settings
 ) -> Tool:
-    envelope = _envelope(operation, pinned.results) if operation.lists else ()
+    envelope = _beside(operation, pinned.results) if operation.lists else ()
     caller = Caller(operation, settings, envelope)
     output = _output(operation, pinned.results, envelope)
     return Tool(
@@ -131,9 +135,9 @@ def _input(operation: Operation) -> dict[str, Any]:
 # --- What comes out --------------------------------------------------------------------------------------------------
 
 
-def _envelope(operation: Operation, definitions: shapes.Definitions) -> tuple[str, ...]:
-    """Return what a list's answer says beside its records: single values only, since none of them is narrowed."""
-    own = {"records", "more", "cursor"}
+def _beside(operation: Operation, definitions: shapes.Definitions) -> tuple[str, ...]:
+    """Return what an answer says beside its records: single values only, since none of them is narrowed."""
+    own = {"records", "more", "cursor", operation.records}
     return tuple(name for name in shapes.scalars(operation.result, definitions) if name not in own)
 
 
@@ -143,9 +147,20 @@ def _output(operation: Operation, definitions: shapes.Definitions, envelope: tup
         records = {"items": _record(operation, definitions)}
         members |= {"records": records, "more": {}, "cursor": {}}
         return {"type": "object", "properties": members, "$defs": definitions}
-    said = {"done": {}, "text": {}, "result": operation.result}
-    both = {"type": "object", "properties": said}
-    return {"type": "object", "anyOf": [both, operation.result], "$defs": definitions}
+    said: dict[str, Any] = {"done": {}, "text": {}, "result": operation.result}
+    if operation.records:  # what stands beside the record is no part of it, and no rule would narrow it
+        several = shapes.members(operation.result, definitions).get(operation.records) or [_VALUE]
+        said |= {**dict.fromkeys(_beside(operation, definitions), _VALUE), operation.records: shapes.joined(several)}
+        return {"type": "object", "properties": said, "$defs": definitions}
+    for name, several in shapes.members(operation.result, definitions).items():
+        said[name] = shapes.joined(several)
+    others = [one["additionalProperties"] for one in shapes.plain(operation.result, definitions) if _has_others(one)]
+    found = {"type": "object", "properties": said, "$defs": definitions}
+    return {**found, "additionalProperties": shapes.joined(others)} if others else found
+
+
+def _has_others(shape: shapes.Shape) -> bool:
+    return isinstance(shape.get("additionalProperties"), Mapping)
 
 
 def _record(operation: Operation, definitions: shapes.Definitions) -> shapes.Shape:
@@ -159,8 +174,11 @@ def _record(operation: Operation, definitions: shapes.Definitions) -> shapes.Sha
 
 def _told(output: Mapping[str, Any], definitions: shapes.Definitions) -> dict[str, Any]:
     """Return what clients are told of the result: its members' names. Types are the service's promise, not ours."""
-    names = list(shapes.members(output, definitions))[:_MOST_TOLD]
-    return {"type": "object", "properties": {name: {} for name in names}}
+    told: dict[str, Any] = {name: {} for name in list(shapes.members(output, definitions))[:_MOST_TOLD]}
+    if "more" in told and (record := shapes.items(output["properties"]["records"], definitions)) is not None:
+        names = list(shapes.members(record, definitions))[:_MOST_TOLD]
+        told["records"] = {"type": "array", "items": {"type": "object", "properties": {name: {} for name in names}}}
+    return {"type": "object", "properties": told}
 
 
 def _not_built(resource: str, action: str) -> Tool:

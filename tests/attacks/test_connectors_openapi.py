@@ -145,6 +145,24 @@ def test_a_description_gives_no_agent_a_header_by_which_a_call_would_be_another(
         assert (needed["resources"], list(needed["left_out"])) == ({}, ["GET /notes"])
 
 
+@pytest.mark.parametrize(
+    ("place", "name"), [("header", "x-key"), ("query", "key"), ("cookie", "sid"), ("header", "X-Own")]
+)
+def test_a_credential_is_no_argument(place: str, name: str) -> None:
+    """credentials.md B6: neither what the description says is one, nor the header in which the broker sends its key."""
+    schemes = {
+        "a": {"type": "apiKey", "in": "header", "name": "X-Key"},
+        "b": {"type": "apiKey", "in": "query", "name": "key"},
+        "c": {"type": "apiKey", "in": "cookie", "name": "sid"},
+    }
+    stated = [{"name": name, "in": place, "required": True, "schema": {"type": "string"}}]
+    description = describing(stated, components={"securitySchemes": schemes})
+
+    found = pin(read_description(json.dumps(description).encode()), {"notes": "/notes"}, Settings(), "X-Own")
+
+    assert found["resources"]["notes"]["read"]["parameters"] == []
+
+
 def test_a_document_may_not_set_such_a_header_either() -> None:
     """`settings.headers` holds no credentials: those are the vault's."""
     for name in ("Authorization", "Cookie", "Host", "X-Forwarded-For"):

@@ -211,6 +211,28 @@ async def test_a_program_gets_the_environment_that_its_document_names_and_no_oth
     assert refused.code == "leak_blocked"
 
 
+async def test_a_program_does_not_outlive_its_grant_or_its_document(tmp_path: Path) -> None:
+    """A revoked token that a program was started with is in its memory: the program ends with the grant."""
+    spec = program("honest", credential="API_KEY")
+    spec["grants"] = {"kinds": ["api-key"]}
+    async with mcp_line(write_set(tmp_path / "access", {"up": spec}, EVERYTHING)) as line:
+        actor = {"user": "test", "uid": 0, "role": "admin"}
+        grant = await line.parts.vault.add("up", ApiKeyGrant(Secret(TOKEN)), actor)
+        await pin_at_once(line, "up")
+        processes = line.parts.egress.processes
+        (first,) = [place.process for place in processes._places.values()]
+        assert first is not None
+
+        await processes.end(grant.id)
+        assert not first.alive
+
+        assert (await line.call("up_environment", {})).text
+        (second,) = [place.process for place in processes._places.values()]
+        assert second is not None
+        await processes.keep_only({"another"})
+        assert not second.alive
+
+
 @pytest.mark.parametrize(
     ("tool", "code"),
     [

@@ -178,6 +178,26 @@ def test_a_provider_that_echoes_its_key_is_not_passed_on(gateway: Gateway) -> No
     assert status != 200 or events_of(streamed)[-1]["error"]["code"] == "leak_blocked"
 
 
+def test_a_key_that_comes_a_few_bytes_at_a_time_is_not_passed_on(gateway: Gateway) -> None:
+    """Issue 5, leaks: chunk boundaries; no eight bytes in a row reach the agent."""
+    gateway.behaves(words=("The key is ", KEY), piece=5)
+
+    _, streamed = gateway.stream("/v1/chat/completions", asked())
+
+    assert "The key is" in streamed
+    assert not [at for at in range(len(KEY) - 7) if KEY[at : at + 8] in streamed]
+    assert events_of(streamed)[-1]["error"]["code"] == "leak_blocked"
+
+
+def test_what_a_provider_calls_its_answer_is_an_id_or_is_not_kept(gateway: Gateway) -> None:
+    """Issue 7: provider text never reaches the trail; nor does its key."""
+    for said in (KEY, "words of a provider", "x" * 500):
+        gateway.behaves(headers={"X-Generation-Id": said})
+
+        assert gateway.chat("small").status_code == 200
+        assert said not in json.dumps(gateway.broker.records())
+
+
 def test_no_word_of_a_provider_reaches_an_agent_or_the_trail(gateway: Gateway) -> None:
     """Issue 7: provider error text never reaches the agent."""
     for status in (400, 401, 402, 403, 404, 429, 500, 503):

@@ -4,8 +4,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -19,7 +17,8 @@ from joserfc.jwk import RSAKey
 
 from broker.egress import Client, Egress, Limits, Reach, Secret
 from broker.oauth import AuthorizationServer, OAuthClient
-from broker.testing.certificates import CertificateAuthority, write_private
+from broker.testing.certificates import CertificateAuthority
+from tests.support.idp import absent, free_port, oidc_provider
 from tests.support.low_tls import anyio_backend
 
 __all__ = ["anyio_backend"]  # a fixture
@@ -100,22 +99,15 @@ class Running:
 
 
 @contextlib.contextmanager
-def _running(name: str, command: list[str], place: Path) -> Iterator[Running]:
+def _running(name: str, place: Path) -> Iterator[Running]:
     authority = CertificateAuthority(place)
     certificate = authority.issue("server")
-    key = RSAKey.generate_key(2048, auto_kid=False)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    clients = _clients(key)
-    if name == "oidc-provider":
-        clients = [{**client, "application_type": "native"} for client in clients]
-    arguments = [str(certificate.key_file), str(certificate.certificate_file), str(port), json.dumps(clients)]
+    key, port = RSAKey.generate_key(2048, auto_kid=False), free_port()
+    command = _command(name, str(certificate.key_file), str(certificate.certificate_file), port, _clients(key))
     log = place / "log"
-    write_private(place / "unused.pem", b"")
     environment = {**os.environ, "AUTHLIB_INSECURE_TRANSPORT": "1"}
     with log.open("w") as output, subprocess.Popen(
-        [*command, *arguments], stdout=subprocess.PIPE, stderr=output, text=True, env=environment, cwd=place
+        command, stdout=subprocess.PIPE, stderr=output, text=True, env=environment, cwd=place
     ) as process:  # fmt: skip
         try:
             assert process.stdout is not None
@@ -129,21 +121,23 @@ def _running(name: str, command: list[str], place: Path) -> Iterator[Running]:
             process.kill()
 
 
+def _command(name: str, key: str, certificate: str, port: int, clients: list[dict[str, Any]]) -> list[str]:
+    """Return what serves one of the two; skip without it."""
+    if name == "oidc-provider":
+        native = [{**client, "application_type": "native"} for client in clients]
+        scopes = ["openid", "offline_access", "api", "write"]
+        where = {"issuer": f"https://localhost:{port}", "certificate": certificate, "key": key}
+        return oidc_provider({**where, "clients": native, "scopes": scopes})
+    python = os.environ.get("AAM_IAM_PYTHON")
+    if python is None:
+        absent("AAM_IAM_PYTHON names no Python that has pytest-iam")
+    return [python, str(HERE / "pytest_iam_server.py"), key, certificate, str(port), json.dumps(clients)]
+
+
 @pytest.fixture(scope="module", params=["oidc-provider", "pytest-iam"])
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Start one of the two, or say why it cannot be."""
-    place = tmp_path_factory.mktemp(request.param)
-    if request.param == "oidc-provider":
-        modules = os.environ.get("AAM_OIDC_PROVIDER")
-        if modules is None or shutil.which("node") is None:
-            pytest.skip("AAM_OIDC_PROVIDER names no directory with node_modules/oidc-provider, or there is no Node.js")
-        command = ["node", str(HERE / "oidc_provider.mjs"), modules]
-    else:
-        python = os.environ.get("AAM_IAM_PYTHON")
-        if python is None:
-            pytest.skip("AAM_IAM_PYTHON names no Python that has pytest-iam")
-        command = [python, str(HERE / "pytest_iam_server.py")]
-    with _running(request.param, command, place) as running:
+    with _running(request.param, tmp_path_factory.mktemp(request.param)) as running:
         yield running
 
 

@@ -28,9 +28,11 @@ from broker.cli.init import DEVELOPMENT_KEY, write_starter
 from broker.testing.certificates import CertificateAuthority
 from broker.testing.trust_domain import DevelopmentTrustDomain
 from tests.benchmarks.budgets import holds
+from tests.benchmarks.described import described
 from tests.benchmarks.evidence import appends, growth
 from tests.benchmarks.identities import identities
 from tests.benchmarks.load import Measured, measure_direct, measure_mcp, measure_simple_salesforce
+from tests.benchmarks.models import models, rows
 from tests.benchmarks.policies import deciding, reloading
 
 _WORKLOAD = "spiffe://prod/agent/finance-analyst"
@@ -101,11 +103,15 @@ def main() -> None:
             figures["appends"] = appends(Path(place), arguments.calls * 5)
             sizes = [int(size) for size in arguments.records.split(",")]
             figures["growth"] = growth(Path(place), sizes, status.update)
+            status.update("models")
+            figures["models"] = models(Path(place) / "models", arguments.calls)
             status.update("budgets alone")
             figures["budgets"] = holds(arguments.calls)
             # Last: what starts after them would begin with their memory
             status.update("deciding")
             figures["deciding"] = deciding()
+            status.update("a described service")
+            figures["described"] = described()
             status.update(f"reloading {arguments.documents} documents")
             figures["reloading"] = reloading(Path(place) / "reloading", arguments.documents)
     if arguments.json:
@@ -275,8 +281,24 @@ def _print(figures: dict[str, Any]) -> None:
         )
     )
     _print_evidence(console, figures)
+    _print_models(console, figures["models"])
     _print_budgets(console, figures["budgets"])
     _print_policies(console, figures)
+    found = figures["described"]
+    console.print(
+        f"a description of {found['operations']:,} operations ({found['described_mb']:.1f} MB): pinned in "
+        f"{found['pin_seconds']:.2f} s, loaded in {found['load_seconds']:.2f} s, schemas {found['schemas_mb']:.1f} MB"
+    )
+
+
+def _print_models(console: Console, figures: dict[str, Any]) -> None:
+    columns = ("models", "callers", "way", "calls/s", "p99 ms", "added to first ms", "added to last ms", "failed")
+    table = Table(*columns, title="Models, beside a direct call and npm's portkey")
+    for row in rows(figures):
+        table.add_row(*row)
+    console.print(table)
+    memory = ", ".join(f"{who} {found} MB" for who, found in figures["memory_mb"].items())
+    console.print(f"memory after load: {memory}. {figures.get('portkey', '')}")
 
 
 def _print_policies(console: Console, figures: dict[str, Any]) -> None:

@@ -13,19 +13,26 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from broker.audit import new_id
 from broker.budget import Hold, Usage
 from broker.errors import BudgetExhausted, BudgetHeld, LimitReached, TargetOverran
 from broker.policy import Cap, ModelLimitsPart, count_caps
-from broker.store import Store, Transaction
+from broker.store import RaiseRow, Store, Transaction
 from tests.budget.conftest import ANALYST, DOLLAR, WORKLOAD, Books, asking, budget
 
 HOUR = 3600
 LAW = """
-CREATE TABLE law (key TEXT PRIMARY KEY, amount INTEGER);
+CREATE TABLE law (key TEXT PRIMARY KEY, amount INTEGER, whose TEXT, name TEXT, period TEXT);
+CREATE TABLE clock (now INTEGER);
+INSERT INTO clock VALUES (0);
 CREATE TABLE overrunning (yes INTEGER);
 INSERT INTO overrunning VALUES (0);
 CREATE TRIGGER holding BEFORE UPDATE ON budget_windows
-WHEN NEW.held > OLD.held AND NEW.spent + NEW.held > (SELECT amount FROM law WHERE key = NEW.key)
+WHEN NEW.held > OLD.held AND NEW.spent + NEW.held > (
+    SELECT law.amount + (
+        SELECT coalesce(sum(r.amount), 0) FROM budget_raises r, clock
+        WHERE r.whose = law.whose AND r.name = law.name AND r.period = law.period AND r.until > now AND r.created <= now
+    ) FROM law WHERE key = NEW.key)
 BEGIN SELECT RAISE(ABORT, 'the law is broken'); END;
 CREATE TRIGGER settling BEFORE UPDATE ON budget_windows
 WHEN NEW.held <= OLD.held AND NEW.spent + NEW.held > OLD.spent + OLD.held AND NOT (SELECT yes FROM overrunning)
@@ -56,7 +63,10 @@ def lay_down(caps: tuple[Cap, ...]) -> Any:
                 transaction.execute(statement)
                 statement = ""
         for cap in caps:
-            transaction.execute("INSERT INTO law VALUES (?, ?)", (cap.key, cap.amount))
+            whose = cap.whose if cap.unit == "nano_usd" else None
+            transaction.execute(
+                "INSERT INTO law VALUES (?, ?, ?, ?, ?)", (cap.key, cap.amount, whose, cap.name, cap.period)
+            )
 
     return change
 
@@ -73,6 +83,7 @@ class Spending(RuleBasedStateMachine):
         self.open: list[Hold] = []
         self.billed = 0
         self.commit(lay_down(CAPS))
+        self.tell_the_time()
 
     def teardown(self) -> None:
         """Close the store."""
@@ -139,10 +150,22 @@ class Spending(RuleBasedStateMachine):
         for one in self.books.store.read(self.books.store.budgets.overruns):
             self.commit(lambda transaction, one=one: self.books.store.budgets.acknowledge(transaction, one["id"], 1))
 
+    @rule(cap=st.sampled_from(CAPS), amount=st.integers(1, 20_000_000), hours=st.sampled_from([0.5, 3, 30]))
+    def approve(self, cap: Cap, amount: int, hours: float) -> None:
+        """Raise somebody's budget for a time."""
+        until, now = int(self.books.now + hours * HOUR), int(self.books.now)
+        row = RaiseRow(new_id(), cap.whose, cap.name, cap.period, amount, until, "why", {"user": "ann"}, now)
+        self.commit(lambda transaction: self.books.store.budgets.add_raise(transaction, row))
+
     @rule(hours=st.sampled_from([-25, -2, 0.01, 1, 5, 23, 25, 24 * 7, 24 * 31]))
     def turn(self, hours: float) -> None:
         """Let time pass, or set the clock back."""
         self.books.now += hours * HOUR
+        self.tell_the_time()
+
+    def tell_the_time(self) -> None:
+        """Have the law know what time it is: raises end by themselves."""
+        self.commit(lambda transaction: transaction.execute("UPDATE clock SET now = ?", (int(self.books.now),)))
 
     @invariant()
     def everything_is_counted(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from broker.connector.installed import find_connector, installed_types
 from broker.documents import load
 from broker.testing.salesforce.faults import Answer
 
@@ -50,6 +51,32 @@ def test_a_connector_is_added_beside_the_others(aam: Aam, access: Path) -> None:
         assert words in ran.out
 
 
+@pytest.mark.parametrize("kind", installed_types())
+def test_every_installed_type_can_be_added_by_its_own_examples(aam: Aam, access: Path, kind: str) -> None:
+    """Issue 6: it must work for every installed connector: driven by what each says of itself."""
+    asks = find_connector(kind).asks
+    said = [f"--set={one.place}={one.example}" for one in asks if one.example]
+
+    ran = aam("connector", "add", "fresh", "--type", kind, *said, "--dir", access, "--json")
+
+    assert ran.code == 0, ran.out
+    assert find_connector(kind).about
+    models = find_connector(kind).models is not None
+    assert load(access).connections["fresh"].document.limits.retries.most == (0 if models else 2)
+    assert ran.json["policy"].startswith("models:" if models else "tools:")
+
+
+def test_the_kind_of_account_is_said_in_the_document(aam: Aam, access: Path) -> None:
+    """What comes next is of that kind; a service that takes none is called without."""
+    some = aam(*NEW, "--grant", "authorization-code", "--dir", access, "--json").json
+    none = aam("connector", "add", "other", *NEW[3:], "--grant", "none", "--dir", access, "--json").json
+
+    assert [step.split(" --")[0] for step in some["next"][:2]] == ["aam grants client crm", "aam grants connect crm"]
+    assert not any("grants" in step for step in none["next"])
+    connections = load(access).connections
+    assert (connections["crm"].kinds, connections["other"].kinds) == (("authorization-code",), ())
+
+
 def test_what_comes_next_is_json_too(aam: Aam, access: Path) -> None:
     """Every command has --json."""
     found = aam(*NEW, "--dir", access, "--json").json
@@ -62,10 +89,11 @@ def test_what_comes_next_is_json_too(aam: Aam, access: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("connector", "add"), "there is salesforce"),
+        (("connector", "add"), "--type which connector: there is"),
         (("connector", "add", "crm", "--type", "salesfroce"), "did you mean 'salesforce'?"),
         (("connector", "add", "crm", "--type", "salesforce"), "--url URL"),
         (("connector", "add", "Crm!", "--type", "salesforce"), "is no name"),
+        ((*NEW, "--grant", "api-kye"), "takes no api-kye grants"),
         ((*NEW, "--set", "limits.reserve"), "PLACE=VALUE"),
         ((*NEW, "--set", "limits.reserve=[1"), "is no value"),
         ((*NEW, "--set", "url.x=1"), "is no mapping"),
@@ -128,7 +156,7 @@ def test_a_set_with_mistakes_is_mended_first(aam: Aam, access: Path) -> None:
 @pytest.mark.slow
 def test_at_a_terminal_it_asks(access: Path) -> None:
     """A guided minute: type, name, URL, resources; Enter takes what is usual, and a wrong answer is asked again."""
-    answers = ["salesforce", "", "https://crm.my.salesforce.com", "=x", "firms=Account", "", ""]
+    answers = ["salesforce", "", "https://crm.my.salesforce.com", "=x", "firms=Account", "", "", ""]
 
     status, shown = _typed(["connector", "add", "--dir", str(access), "--file", "new.yaml"], [*answers], name="crm")
 
@@ -144,7 +172,7 @@ def _typed(arguments: list[str], answers: list[str], name: str) -> tuple[int, st
     near, far = pty.openpty()
     ran = subprocess.Popen([AAM, *arguments], stdin=far, stdout=far, stderr=far, close_fds=True)
     os.close(far)
-    shown, deadline = b"", time.monotonic() + 20
+    shown, deadline = b"", time.monotonic() + 90
     while time.monotonic() < deadline:
         if select.select([near], [], [], 0.05)[0]:
             try:
@@ -155,7 +183,7 @@ def _typed(arguments: list[str], answers: list[str], name: str) -> tuple[int, st
             shown += b"\n"
             os.write(near, answers.pop(0).encode() + b"\n")
     os.close(near)
-    return ran.wait(20), shown.decode()
+    return ran.wait(90), shown.decode()
 
 
 # --- Taking one away --------------------------------------------------------------------------------------------------

@@ -22,6 +22,12 @@ OWNER = {"name": "OwnerId", "type": "reference"}
             ["+ objects.Account.fields.OwnerId"],
         ),
         ({"fields": [NAME, OWNER]}, {"fields": [NAME]}, ["- fields.OwnerId"]),
+        (
+            {"tools": []},
+            {"tools": [{"name": "x", "description": "Send it all.", "inputSchema": {"properties": {"y": {}}}}]},
+            ["+ tools.x.description: 'Send it all.'", "+ tools.x.inputSchema.properties.y", "+ tools.x.name"],
+        ),
+        ({}, {"prompts": [{"name": "p", "description": "Say it."}]}, ["+ prompts.p: 'Say it.'"]),
         ({"fields": [NAME]}, {"fields": [{**NAME, "type": "url"}]}, ["~ fields.Name.type: 'string' -> 'url'"]),
         ({"fields": [NAME, OWNER]}, {"fields": [OWNER, NAME]}, []),
     ],

@@ -5,12 +5,11 @@ What each spoke is taken from the broker's own trail; `AAM_CLIENTS_REPORT` names
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import anyio
 import pytest
@@ -19,6 +18,7 @@ from mcp.client.stdio import stdio_client
 
 from tests.support.broker import ServedBroker
 from tests.support.clients import AAM
+from tests.support.idp import absent, node_modules
 
 pytestmark = [pytest.mark.slow, pytest.mark.node]
 
@@ -41,21 +41,6 @@ CASES = [
     *(("mcp-remote", transport, era, revision)
       for transport in ("sse", "http") for era, revision in (("legacy", LEGACY), ("modern", MODERN))),
 ]  # fmt: skip
-
-
-def absent(why: str) -> NoReturn:
-    """Skip for a newcomer; fail in CI, which installs everything."""
-    if os.environ.get("AAM_CI"):
-        pytest.fail(why)
-    pytest.skip(why)
-
-
-def node_modules() -> str:
-    """Find the Node modules."""
-    place = os.environ.get("AAM_NODE_MODULES")
-    if place is None or shutil.which("node") is None:
-        absent("AAM_NODE_MODULES does not name a node_modules with the clients, or there is no Node.js")
-    return place
 
 
 def python(variable: str, what: str) -> str:

@@ -11,9 +11,9 @@ from broker.documents import Invalid, load
 from broker.identity import WorkloadIdentity
 from broker.pipeline import Origin, Request, silent
 from tests.support.broker import Line
-from tests.support.documents import ANALYST, Written
+from tests.support.documents import ANALYST, OTHER, Written
 from tests.support.low_mcp import LowMcp, note_tool, stream
-from tests.support.mcp_servers import find, mcp_line, over_tls, pin_at_once, write_set
+from tests.support.mcp_servers import document, find, mcp_line, over_tls, pin_at_once, write_set
 
 pytestmark = pytest.mark.anyio
 EVERYTHING = [{"resource": "up.*", "actions": ["*"]}]
@@ -187,6 +187,27 @@ async def test_a_result_that_is_an_error_reaches_the_agent_as_one(line: Line, se
     answer = await line.call("up_readNote", {"id": "n9"})
 
     assert json.loads(answer.text)["isError"] is True
+
+
+async def test_a_session_goes_on_for_its_caller_alone(server: LowMcp, tmp_path: Path) -> None:
+    """lessons.md 6: a session that is kept is one agent's; one that the server has lost is begun anew."""
+    server.modern, server.keeps = False, True
+    written = written_for(server, tmp_path, sessions="caller", check_seconds=3600)
+    spec = {"identity": {"workload": OTHER}, "tools": EVERYTHING}
+    written.put("other.yaml", document("AgentPolicy", "other", spec))
+
+    async with mcp_line(written, "up") as line:
+        server.took.clear()
+        for workload in (ANALYST, ANALYST, OTHER):
+            await line.call("up_readNote", {"id": "n1"}, workload)
+        assert server.methods().count("initialize") == 2
+        used = [one["mcp-session-id"] for one in server.headers if "mcp-session-id" in one]
+        assert len(set(used[-1:])) == 1
+        assert used[-1] not in used[: used.index(used[-1])]
+
+        server.sessions.clear()
+        assert (await line.call("up_readNote", {"id": "n1"})).text
+        assert server.methods().count("initialize") == 3
 
 
 class Client:

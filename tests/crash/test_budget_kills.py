@@ -7,13 +7,19 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import requests
 
 from broker.budget import Ledger
 from broker.store import Store
-from tests.support.broker import until
+from broker.testing.models import KEY, Behaviour, ModelService
+from tests.support.broker import BrokerProcess, until
+from tests.support.documents import write_documents
+from tests.support.models import PROVIDERS, model_documents
+from tests.support.notes import NotesService
 from tests.support.spender import CAPS, LOG
 
 pytestmark = pytest.mark.slow
@@ -82,3 +88,47 @@ def test_a_spender_killed_at_any_moment_has_spent_all_that_was_billed_and_no_mor
         assert connection.execute(days).fetchone() == (sum(cost for _, cost in holds.values()), 0)
         found = connection.execute("SELECT count(*) FROM budget_holds WHERE source = 'found_at_start'").fetchone()[0]
     assert found > 0
+
+
+def test_a_broker_killed_while_a_model_answers_has_spent_all_that_the_call_held(
+    tmp_path: Path, notes_service: NotesService
+) -> None:
+    """model-gateway.md §6: kill -9 between dispatch and settle, restart: no money returned."""
+    directory = tmp_path / "access"
+    written = write_documents(directory, notes_service)
+    with ModelService(tmp_path / "models") as service, ThreadPoolExecutor(1) as pool:
+        (directory / "models-ca.pem").write_text(service.authority)
+        for name, text in model_documents(service.url, budget="{daily_usd: 1}"):
+            written.put(name, text)
+        with BrokerProcess(written) as broker:
+            for name in PROVIDERS:
+                broker.operators.post("/v1/grants", {"connector": name, "kind": "api-key", "key": KEY})
+            service.behaves = Behaviour(holds_after=0)
+            pool.submit(ask, broker)
+            service.arrived.get(timeout=20)
+            (before,) = broker.operators.get("/v1/budgets")
+
+            broker.kill()
+            service.free.set()
+            broker.start()
+
+            (after,) = broker.operators.get("/v1/budgets")
+            (spent,) = broker.operators.get("/v1/spend", by="model")["rows"]
+            (recovered,) = [one for one in broker.records() if one["kind"] == "budget_recovered"]
+            again = ask(broker)
+
+    assert before["held_usd"] != "0.00"
+    assert (after["spent_usd"], after["held_usd"]) == (before["held_usd"], "0.00")
+    assert (spent["cost_usd"], spent["at_upper_bound"]) == (before["held_usd"], 1)
+    assert (recovered["charged"], recovered["released"]) == (1, 0)
+    assert again == 200
+
+
+def ask(broker: BrokerProcess) -> int:
+    """Ask a model something; return the answer's status, or 0 where none comes."""
+    body = {"model": "small", "messages": [{"role": "user", "content": "How did we do?"}]}
+    headers = {"Authorization": f"Bearer {broker.token()}"}
+    try:
+        return requests.post(f"{broker.url}/v1/chat/completions", json=body, headers=headers, timeout=30).status_code
+    except requests.RequestException:
+        return 0

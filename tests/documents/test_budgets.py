@@ -70,6 +70,8 @@ def test_of_several_policies_the_tightest_budget_binds_and_each_limit_of_calls_a
         ("{team: finance, daily_usd: 1, timezone: ../UTC}", "spec.timezone", "IANA time zone"),
         ("{team: finance, dayly_usd: 1}", "spec.dayly_usd", "daily_usd"),
         ("{team: finance, daily_usd: 1, alerts: [101]}", "spec.alerts[0]", "100"),
+        ("{team: finance, daily_usd: 1, webhook: 'http://chat.example.com/'}", "spec.webhook", ""),
+        ("{team: finance, daily_usd: 1, webhook: 'https://10.0.0.1/hook'}", "spec.webhook", "private"),
     ],
 )
 def test_a_budget_that_cannot_be_meant_is_refused(written: Written, spec: str, key: str, words: str) -> None:

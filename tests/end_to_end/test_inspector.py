@@ -1,6 +1,4 @@
 import json
-import os
-import shutil
 import subprocess
 from typing import Any
 
@@ -8,6 +6,7 @@ import pytest
 
 from tests.support.broker import BrokerProcess
 from tests.support.clients import AAM, TRANSPORTS, Transport
+from tests.support.idp import node_modules
 
 pytestmark = pytest.mark.node
 LISTED = {"salesforce_accounts_read", "salesforce_accounts_search", "salesforce_accounts_describe"}
@@ -16,12 +15,7 @@ LISTED = {"salesforce_accounts_read", "salesforce_accounts_search", "salesforce_
 @pytest.fixture(scope="session")
 def inspector() -> str:
     """Find the Inspector's command; without it there is nothing to test with."""
-    path = os.environ.get("AAM_INSPECTOR")
-    if path is None:
-        pytest.skip("AAM_INSPECTOR does not name the MCP Inspector's command (@modelcontextprotocol/inspector)")
-    if shutil.which("node") is None or shutil.which(path) is None:
-        pytest.skip(f"Node.js, or {path}, is not there")
-    return path
+    return f"{node_modules()}/.bin/mcp-inspector"
 
 
 def inspect(inspector: str, broker: BrokerProcess, transport: Transport, era: str, *method: str) -> Any:

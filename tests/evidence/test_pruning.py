@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from broker.audit import Gap, Report, Statement, leaf_hash, verify
 from broker.audit.proof import includes
 from broker.evidence.export import export_lines, inclusion
 from broker.evidence.pruning import prune
-from broker.store import Hold
+from broker.store import Hold, HoldRow, SettledPart, Transaction
 from tests.support.broker import Line, open_line
 from tests.support.documents import write_documents
 from tests.support.notes import Notes, NotesService
@@ -214,3 +215,28 @@ async def test_gaps_name_exactly_what_is_missing(line: Line) -> None:
     there = {json.loads(one)["seq"] for one in lines if Gap.parse(one) is None}
     assert missing | there == set(range(stated.size))
     assert all(gap.why == "pruned" for gap in gaps)
+
+
+async def test_what_a_pruned_call_has_cost_is_forgotten_once_no_window_counts_it(line: Line) -> None:
+    """Issue 7: spending is known for as long as the trail knows the call; a budget of this month still counts it."""
+    store, (call, other, _) = line.parts.store, [one["call_id"] for one in line.records(kind="finished")]
+    old, now = 1_700_000_000, int(time.time())
+
+    def spend(transaction: Transaction) -> None:
+        for hold, of, admitted in (("old", call, old), ("young", call, now), ("live", other, old)):
+            store.budgets.hold(transaction, held(hold, of, admitted))
+            if hold != "live":
+                store.budgets.settle(transaction, hold, "settled", SettledPart(5, "usage", admitted))
+
+    await store.commits.commit(spend)
+    await prune_all(line)
+
+    query = "SELECT id FROM budget_holds ORDER BY id"
+    left = store.read(lambda connection: [hold for (hold,) in connection.execute(query)])
+    assert left == ["live", "young"]
+
+
+def held(hold: str, call: str, admitted: int) -> HoldRow:
+    """Return a hold of a call."""
+    words = ("analyst", "analyst", "finance", "jane", "route", "openai", "small")
+    return HoldRow(hold, call, 1, "dispatched", *words, 5, 5, admitted, [])

@@ -1,12 +1,11 @@
 """Kinto, oidc-provider and the broker, each a process or a thread of its own, over TLS on loopback.
 
-`AAM_KINTO_PYTHON` names a Python that has kinto, `AAM_OIDC_PROVIDER` a directory with oidc-provider's node_modules.
+`AAM_KINTO_PYTHON` names a Python that has kinto, `AAM_NODE_MODULES` a node_modules with oidc-provider.
 """
 
 import contextlib
 import json
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -29,11 +28,10 @@ from broker.testing.server import LoopbackServer, bind
 from tests.kinto.people import CALLBACK, PUBLIC, Person
 from tests.support.broker import ServedBroker
 from tests.support.documents import ANALYST, AUDIENCE, HEAD, OTHER, write_documents
-from tests.support.idp import free_port
+from tests.support.idp import absent, free_port, oidc_provider
 from tests.support.issuers import issuer_document
 from tests.support.notes import Notes, NotesService
 
-HERE = Path(__file__).parent
 SECRET = "the-brokers-secret-at-the-provider-0123"
 LOOPBACK = ["127.0.0.0/8", "::1/128"]
 
@@ -69,15 +67,6 @@ POLICIES = "---\n".join(
 )
 
 
-def _needed(variable: str, what: str) -> str:
-    found = os.environ.get(variable)
-    if found is None or (variable == "AAM_OIDC_PROVIDER" and shutil.which("node") is None):
-        if os.environ.get("AAM_CI"):
-            pytest.fail(f"{variable} names no {what}, or there is no Node.js")
-        pytest.skip(f"{variable} names no {what}, or there is no Node.js")
-    return found
-
-
 @dataclass(frozen=True)
 class Place:
     """Where everything is."""
@@ -111,8 +100,9 @@ def _process(command: list[str], log: Path, port: int, **environment: str) -> It
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """Serve oidc-provider, kinto, and the TLS in front of kinto."""
-    python = _needed("AAM_KINTO_PYTHON", "Python that has kinto")
-    modules = _needed("AAM_OIDC_PROVIDER", "directory with node_modules/oidc-provider")
+    python = os.environ.get("AAM_KINTO_PYTHON")
+    if python is None:
+        absent("AAM_KINTO_PYTHON names no Python that has kinto")
     directory = tmp_path_factory.mktemp("kinto")
     authority = CertificateAuthority(directory)
     issuer = f"https://localhost:{free_port()}"
@@ -123,7 +113,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     ini.write_text(KINTO.format(issuer=issuer, host=front.removeprefix("https://"), port=port))
     server = Path(python).with_name("pserve")
     trust = {"REQUESTS_CA_BUNDLE": str(authority.certificate_file)}
-    idp = ["node", str(HERE / "idp.mjs"), json.dumps(_provider(issuer, modules, authority))]
+    idp = oidc_provider(_provider(issuer, authority))
     with (
         _process(idp, directory / "idp.log", int(issuer.rpartition(":")[2])),
         _process([str(server), str(ini)], directory / "kinto.log", port, **trust),
@@ -132,7 +122,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         yield Place(front, issuer, authority)
 
 
-def _provider(issuer: str, modules: str, authority: CertificateAuthority) -> dict[str, Any]:
+def _provider(issuer: str, authority: CertificateAuthority) -> dict[str, Any]:
     certificate = authority.issue("idp")
     public = {"token_endpoint_auth_method": "none"}
     agents = [
@@ -140,7 +130,6 @@ def _provider(issuer: str, modules: str, authority: CertificateAuthority) -> dic
         for name in ("analyst", "other")
     ]
     return {
-        "modules": modules,
         "issuer": issuer,
         "certificate": str(certificate.certificate_file),
         "key": str(certificate.key_file),

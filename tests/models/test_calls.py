@@ -129,6 +129,17 @@ def test_a_model_answers_on_its_own_apis_alone(gateway: Gateway) -> None:
     assert "messages" in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("path", ["/v1/images/generations", "/v1/completions", "/v1/files", "/v1/messages/batches"])
+def test_an_api_that_is_not_served_says_so_in_the_callers_shape(gateway: Gateway, path: str) -> None:
+    """Reference, row 70: no native passthrough: what is not governed is not there."""
+    before = len(gateway.service.seen)
+
+    answer = gateway.post(path, asked())
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_api")
+    assert len(gateway.service.seen) == before
+
+
 def test_the_models_that_may_be_used_are_listed_with_prices_and_limits(gateway: Gateway) -> None:
     """Reference, row 5: /v1/models, filtered by the caller's policy."""
     listed = gateway.get("/v1/models").json()["data"]

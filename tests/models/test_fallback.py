@@ -6,6 +6,7 @@ import pytest
 
 from broker.models import Health, Route, Target
 from broker.models.document import ModelRouteDocument
+from broker.pipeline.prices import Prices
 from broker.testing.models import Behaviour
 from connectors import models
 from tests.support.models import Gateway, asked, events_of
@@ -130,3 +131,16 @@ def test_who_rests_comes_last_and_is_tried_when_nobody_else_is_left() -> None:
     assert names(both.ordered("chat", health.rests)) == ["b", "a"]
     now[0] = both.document.cooldown.seconds
     assert names(both.ordered("chat", health.rests)) == ["a", "b"]
+
+
+def test_the_price_list_is_read_before_a_call_needs_it_and_not_where_none_does() -> None:
+    """Reading it takes half a second, in which no other call could go on."""
+    bare = route("listed")
+
+    reading = Prices.prepare([bare])
+    assert reading is not None
+    reading.join(30)
+    assert Prices.prepare([route("listed", a=1, b=1)]) is None
+    found = Prices().of(Target(bare.targets[0].part.model_copy(update={"model": "gpt-4o"}), bare.targets[0].provider))
+    assert found is not None
+    assert found.source == "genai-prices"

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from joserfc import jwt
@@ -24,8 +24,10 @@ from broker.oauth import (
     IdJagGrant,
     OAuthClient,
     TokenExchangeGrant,
+    authorize,
     issue,
     read_id_token,
+    redeem,
 )
 from broker.testing.certificates import CertificateAuthority, ServerCertificate
 from tests.support.broker import private_key
@@ -239,3 +241,17 @@ def test_an_id_token_of_another_sign_in_says_nothing(change: dict[str, Any]) -> 
 def test_documents_and_the_oauth_room_know_the_same_kinds() -> None:
     """The two rooms do not import one another; this holds them together."""
     assert set(GrantKind.__args__) == set(KINDS)  # type: ignore[attr-defined] # a Literal's
+
+
+async def test_what_a_token_is_for_is_said_at_every_step_of_a_consent(recorder: Recorder) -> None:
+    """RFC 8707 §2: in the browser, for the code and for each refresh; MCP servers ask for it."""
+    resource = "https://mcp.example/mcp"
+    server = recorder.server(resource=resource, authorization_endpoint="https://issuer.example/authorize")
+    request = authorize(server, APP, "https://broker.example/callback", ("read",))
+    recorder.answers = [{**GOOD, "refresh_token": "r" * 40}]
+
+    await redeem(recorder.client, server, APP, request, Secret("code"))
+    await recorder.issue(AuthorizationCodeGrant(APP, Secret("r" * 40)), resource=resource)
+
+    assert parse_qs(urlsplit(request.url).query)["resource"] == [resource]
+    assert [asked["resource"] for asked in recorder.asked] == [resource, resource]

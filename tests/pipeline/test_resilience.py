@@ -12,7 +12,7 @@ from broker.egress import Secret
 from broker.errors import Refusal
 from broker.oauth import ApiKeyGrant
 from tests.support.broker import Line, open_line
-from tests.support.documents import ANALYST, Written
+from tests.support.documents import ANALYST, OTHER, Written
 from tests.support.failing import Failing, FailingService, connector_documents
 
 ACTOR = {"user": "test", "uid": 0, "role": "admin"}
@@ -70,6 +70,13 @@ async def code(line: Line, tool: str) -> tuple[str | None, Refusal | None]:
     except Refusal as refusal:
         return refusal.code, refusal
     return None, None
+
+
+def standing(line: Line, name: str) -> dict[str, Any]:
+    """Return how things stand with a connector."""
+    found = line.parts.pipeline.resilience.status(line.parts.documents.current.connections[name])
+    assert found is not None
+    return found
 
 
 def test_a_read_is_tried_again_and_every_time_is_on_record(run: Callable[[Case], None]) -> None:
@@ -165,9 +172,38 @@ def test_a_dead_service_is_left_alone_and_disturbs_no_other(run: Callable[[Case]
         assert (await code(line, "ok_notes_read"))[0] is None
 
         connection = line.parts.documents.current.connections["s500"]
-        assert line.parts.pipeline.resilience.status(connection)["circuit"] == "open"
+        assert standing(line, "s500")["circuit"] == "open"
         line.parts.pipeline.resilience.revived(connection)
         assert (await code(line, "s500_notes_write"))[0] == "upstream_failed"
+
+    run(case)
+
+
+def test_a_circuit_tells_nothing_to_whom_may_not_call(run: Callable[[Case], None]) -> None:
+    """It stands behind the decision: whether a service is well is no business of an agent without permission."""
+
+    async def case(line: Line, service: FailingService) -> None:
+        for _ in range(2):
+            await code(line, "s500_notes_read")
+        assert (await code(line, "s500_notes_read"))[0] == "circuit_open"
+
+        assert (await line.refused("s500_notes_read", {"id": "n1"}, OTHER)).code == "unknown_tool"
+        assert (await line.refused("s500_notes_read", {"id": "n1", "more": 1})).code == "invalid_arguments"
+        assert service.count("500") == 6
+
+    run(case)
+
+
+def test_what_is_refused_here_opens_no_circuit(run: Callable[[Case], None]) -> None:
+    """An agent cannot have a healthy service left alone by calls that the broker itself refuses."""
+
+    async def case(line: Line, service: FailingService) -> None:
+        for _ in range(12):
+            assert (await line.refused("ok_notes_read", {"id": ""})).code == "invalid_arguments"
+            assert (await line.refused("ok_notes_read", {"id": ".."})).code == "invalid_arguments"  # by egress
+        assert standing(line, "ok")["circuit"] == "closed"
+        assert (await code(line, "ok_notes_read"))[0] is None
+        assert service.count("ok") == 1
 
     run(case)
 
@@ -202,7 +238,7 @@ def test_a_call_that_is_cut_off_gives_its_place_back(run: Callable[[Case], None]
     """Whatever ends it: what is counted of running calls is true."""
 
     async def case(line: Line, service: FailingService) -> None:
-        resilience, connection = line.parts.pipeline.resilience, line.parts.documents.current.connections["flaky"]
+        resilience = line.parts.pipeline.resilience
         stay, entered = anyio.Event(), anyio.Event()
         found: list[Any] = []
 
@@ -215,11 +251,11 @@ def test_a_call_that_is_cut_off_gives_its_place_back(run: Callable[[Case], None]
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(line.call, "flaky_notes_read", {"id": "n1"})
             await entered.wait()
-            found.append(resilience.status(connection)["running"])
+            found.append(standing(line, "flaky")["running"])
             tasks.cancel_scope.cancel()
 
         assert found == [0]  # while it waits it takes nobody's place
-        assert resilience.status(connection)["running"] == 0
+        assert standing(line, "flaky")["running"] == 0
         await line.call("ok_notes_read", {"id": "n1"})  # what is durable after it was queued after it
         ends = [record["outcome"]["status"] for record in line.records(kind="finished")]
         assert ends == ["outcome_unknown", "released"]

@@ -347,6 +347,15 @@ async def test_trigger_prompt_change(ctx: Context) -> types.CallToolResult:
     return text("told")
 
 
+@server.tool()
+async def touch_watched(ctx: Context) -> types.CallToolResult:
+    """Say to all who have subscribed that the watched resource has changed."""
+    await ctx.notify_resource_updated("test://watched-resource")
+    for session in SUBSCRIBED:
+        await session.send_resource_updated("test://watched-resource")
+    return text("touched")
+
+
 # Resources
 
 
@@ -433,14 +442,23 @@ async def complete(_ref: Any, argument: types.CompletionArgument, _context: Any)
 # What the handshake era has besides
 
 
+SUBSCRIBED: set[Any] = set()
+
+
 async def accepted(_context: Any, _params: Any) -> types.EmptyResult:
-    """Take a log level or a subscription."""
+    """Take a log level, or that a subscription is over."""
+    return types.EmptyResult()
+
+
+async def subscribed(context: Any, _params: Any) -> types.EmptyResult:
+    """Take a subscription."""
+    SUBSCRIBED.add(context.session)
     return types.EmptyResult()
 
 
 low = server._lowlevel_server
 low.add_request_handler("logging/setLevel", types.SetLevelRequestParams, accepted)
-low.add_request_handler("resources/subscribe", types.SubscribeRequestParams, accepted)
+low.add_request_handler("resources/subscribe", types.SubscribeRequestParams, subscribed)
 low.add_request_handler("resources/unsubscribe", types.UnsubscribeRequestParams, accepted)
 
 

@@ -43,7 +43,7 @@ class Library:
         listener = bind(0)
         self.url = f"https://127.0.0.1:{listener.getsockname()[1]}"
         self.authority = authority.certificate_file.read_text()
-        self.description: Any = json.loads(json.dumps(DESCRIPTION))
+        self.description: Any
         self.public = True
         """Whether the description is shown to whoever has no key."""
         self.asked: list[Asked] = []
@@ -62,7 +62,8 @@ class Library:
         self._server = LoopbackServer(Starlette(routes=routes), authority.issue("library"), listener)
 
     def start(self) -> None:
-        """Put every book back on its shelf."""
+        """Put every book back on its shelf, and describe the library as it is."""
+        self.description = json.loads(json.dumps(DESCRIPTION))
         self.books = {f"b{number}": _book(number) for number in range(1, 11)}
         self.asked.clear()
         self.keyed.clear()

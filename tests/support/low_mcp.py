@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -42,6 +42,9 @@ class LowMcp:
         self.handshake = True
         self.result: Message = {"content": [{"type": "text", "text": "Revenue grew."}]}
         self.answers: Answer | None = None
+        self.sessions: set[str] = set()
+        """The sessions that it knows; while `keeps` is set, every handshake begins one."""
+        self.keeps = False
         self.took: list[Message] = []
         self.headers: list[dict[str, str]] = []
         self.answered: list[Message] = []
@@ -73,6 +76,10 @@ class LowMcp:
             return
         said: Message = json.loads(body)
         self.took.append(said)
+        session = self.headers[-1].get("mcp-session-id")
+        if session is not None and session not in self.sessions:
+            await reply(send, 404, None)
+            return
         if "id" not in said or "method" not in said:
             if "result" in said or "error" in said:
                 self.answered.append(said)
@@ -86,7 +93,11 @@ class LowMcp:
         status, answer = 200, self._result(said)
         if answer is None:
             status, answer = 404, {"error": {"code": -32601, "message": f"no {said['method']} for you: {TOKEN}"}}
-        await reply(send, status, {"jsonrpc": "2.0", "id": said["id"], **answer})
+        more = []
+        if said["method"] == "initialize" and self.keeps:
+            self.sessions.add(f"session-{len(self.took)}")
+            more = [(b"mcp-session-id", f"session-{len(self.took)}".encode())]
+        await reply(send, status, {"jsonrpc": "2.0", "id": said["id"], **answer}, more)
 
     def _result(self, said: Message) -> Message | None:
         info = {"name": "low", "version": "1"}
@@ -103,10 +114,12 @@ class LowMcp:
         return None
 
 
-async def reply(send: Send, status: int, message: Message | bytes | None) -> None:
+async def reply(
+    send: Send, status: int, message: Message | bytes | None, more: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
     """Answer with JSON, or with whatever bytes there are instead."""
     text = b"" if message is None else message if isinstance(message, bytes) else json.dumps(message).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(text)).encode())]
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(text)).encode()), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     with contextlib.suppress(OSError):
         await send({"type": "http.response.body", "body": text})

@@ -1,7 +1,7 @@
 """A broker with models: five connectors of one service, routes to them, and an agent that may use some."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,7 +165,7 @@ def open_gateway(directory: Path, notes: NotesService, service: ModelService, **
         yield Gateway(broker, service)
 
 
-async def add_keys(parts: Parts) -> None:
+async def add_keys(parts: Parts, names: Sequence[str] = tuple(PROVIDERS)) -> None:
     """Connect an account of every service of models."""
-    for name in PROVIDERS:
+    for name in names:
         await parts.vault.add(name, ApiKeyGrant(Secret(KEY)), {"user": "test", "uid": 0, "role": "admin"})

@@ -30,7 +30,7 @@ def connectors(directory: Directory = HERE, *, as_json: AsJson = False) -> None:
                 one["url"],
                 ", ".join(one["resources"]),
                 one["tools"] if one["pinned"] or one["tools"] else "not pinned yet",
-                ", ".join(one["grants"]) or "not connected",
+                ", ".join(one["grants"]) or ("not connected" if one["asks_for_grants"] else "none needed"),
                 used(one["usage"]),
                 standing(one["resilience"]),
             )

@@ -24,6 +24,7 @@ from broker.documents.words import nearest
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
+_NO_GRANT = "none"
 _MOST_SHOWN = 8
 
 
@@ -45,6 +46,9 @@ def add(
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="PLACE=VALUE", help="Anything else of 'spec', as settings.api_version=59.0."),
+    ] = None,
+    grant: Annotated[
+        str | None, typer.Option(help="The kind of account that calls are made with; 'none' where it takes none.")
     ] = None,
     file: Annotated[Path | None, typer.Option(help="The file to write, below the documents' directory.")] = None,
     directory: Directory = HERE,
@@ -68,8 +72,12 @@ def add(
         answers = _given(questions, url, resource, setting)
         if asks:
             answers |= _asked(questions, answers, name)
+            grant = grant or _asked_grant(connector)
+        if grant is not None and grant != connector.grant:
+            answers["grants.kinds"] = _kinds(connector, grant)
         spec = {"type": kind, **spec_of(questions, answers, name)}
-        spec.setdefault("limits", {}).setdefault("retries", {"most": 2})
+        if connector.models is None:  # a route says what becomes of a model's failure
+            spec.setdefault("limits", {}).setdefault("retries", {"most": 2})
     except ValueError as error:
         stop(f"{error}.", as_json=as_json)
     except LookupError as missing:
@@ -138,6 +146,22 @@ def _asked(questions: Sequence[Question], answers: dict[str, Any], name: str) ->
             except ValueError as error:
                 console.print(f"[yellow]{plain(error)}[/yellow]")
     return said
+
+
+def _asked_grant(connector: Connector) -> str | None:
+    """Ask with which kind of account it is called, where there is a choice."""
+    if not connector.further_grants:
+        return None
+    kinds = ", ".join((connector.grant, *connector.further_grants, _NO_GRANT))
+    return str(typer.prompt(f"Which kind of account ({kinds})", default=connector.grant)).strip()
+
+
+def _kinds(connector: Connector, grant: str) -> list[str]:
+    """Return the kinds of grants that the document is to name; raise `ValueError` for one that is not taken."""
+    known = (connector.grant, *connector.further_grants)
+    if grant not in (*known, _NO_GRANT):
+        raise ValueError(f"{connector.name} takes no {grant} grants{nearest(grant, (*known, _NO_GRANT))}")
+    return [] if grant == _NO_GRANT else [grant]
 
 
 def _say_missing(missing: Sequence[Question], *, as_json: bool) -> NoReturn:

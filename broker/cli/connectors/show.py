@@ -68,6 +68,8 @@ def _kind_of(tool: dict[str, Any]) -> str:
 
 def _accounts(found: dict[str, Any]) -> str:
     grants = [f"{grant['kind']} ({grant['status']})" for grant in found["grants"]]
+    if not found["kinds"]:
+        return "none needed"
     return f"{', '.join(grants) or 'not connected'}; a call uses {_WHOSE[found['accounts']]}"
 
 

@@ -3,8 +3,10 @@
 from typing import Any
 
 
-def standing(found: dict[str, Any]) -> str:
+def standing(found: dict[str, Any] | None) -> str:
     """Say whether calls are let through to a service, and how much of its limits is used."""
+    if found is None:
+        return "by the routes of its models"
     said = _CIRCUIT[found["circuit"]].format(**found)
     if found["failures"] and found["circuit"] == "closed":
         said += f", the last {found['failures']} failed"

@@ -45,7 +45,9 @@ def next_steps(after: Snapshot, name: str, where: str) -> tuple[list[str], str]:
 
 
 def _policy(after: Snapshot, name: str) -> str:
-    """Return a rule for one resource: what only reads."""
+    """Return a rule for one resource: what only reads; or for a model, once a route names it."""
+    if after.connections[name].connector.models is not None:
+        return "models:\n  allow: [ROUTE]        # a ModelRoute document names its models: docs/models.md\n"
     reads: dict[str, list[str]] = {}
     for tool in after.catalog:
         if tool.connector == name and tool.tool.reads_only:

@@ -31,6 +31,7 @@ async def connectors(operators: Operators, _request: Request, _actor: Record) ->
                 "tools": built.get(connection.name, 0),
                 "pinned": connection.snapshot is not None,
                 "grants": grants.get(connection.name, []),
+                "asks_for_grants": bool(connection.kinds),
                 "usage": _usage(operators, connection.name, connection.document.limits.reserve),
                 "resilience": operators.resilience.status(connection),
             }

@@ -162,6 +162,7 @@ async def revoke_grant(operators: Operators, request: Request, actor: Record) ->
     connection = operators.documents.current.connections.get(grant.connector)
     service = service_of(connection, operators.egress) if connection else None
     failure = await operators.vault.revoke(grant.id, service, actor)
+    await operators.egress.processes.end(grant.id)
     return JSONResponse(
         {
             "grant": grant.id,

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from broker.audit import Record
 from broker.documents import Connection
+from broker.documents.files import LARGEST_NAMED
 from broker.doors.admin.operators import Operators, body
 from broker.errors import NotFound, OperatorRequestInvalid
 
@@ -42,6 +43,10 @@ async def fetch_snapshot(operators: Operators, request: Request, actor: Record) 
         fetched, text = await _handed_in(operators, connection, described, actor)
     else:
         fetched, text = await _fetched(operators, connection, actor)
+    if len(text) > LARGEST_NAMED:
+        raise OperatorRequestInvalid(
+            f"That would be {len(text)} bytes to pin, over the {LARGEST_NAMED} of a file; map less."
+        )
     operators.fetched[connection.name] = text
     return JSONResponse({"sha256": hashlib.sha256(text).hexdigest(), "fetched": fetched, "pinned": connection.snapshot})
 

@@ -19,7 +19,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.control import Barred
-from broker.doors.entrance import Caller, Entrance
+from broker.doors.entrance import CALLING, Caller, Entrance
 from broker.doors.mcp.certificates import certified
 from broker.doors.mcp.refusals import NOT_ADMITTED
 from broker.doors.mcp.resource import ProtectedResource
@@ -147,6 +147,7 @@ class Admitted:
                 caller.identity.principal, caller.identity.spiffe_id, caller.identity.trust_domain
             )
             scope["aam.caller"] = caller
+            CALLING.set(caller)
             try:
                 await self._app(scope, receive, send)
             except TooManyConnections as refusal:

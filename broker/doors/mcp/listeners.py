@@ -1,14 +1,22 @@
 """Who is told when its list of tools changes, in both protocol eras: only those whose own list really did."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
 import mcp_types as types
 from mcp.server import ServerRequestContext
 from mcp.server.connection import Connection
-from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourceUpdated, ToolsListChanged
+from mcp.server.subscriptions import (
+    InMemorySubscriptionBus,
+    ListenHandler,
+    PromptsListChanged,
+    ResourcesListChanged,
+    ResourceUpdated,
+    ServerEvent,
+    ToolsListChanged,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -16,8 +24,14 @@ _MOST_OF_AN_AGENT = 64  # subscriptions of the 2026-07-28 era, each a request th
 _MOST_BEHIND = 8  # notices; who reads none of them is let go, and asks again
 _SLOWEST = 1.0  # seconds in which a client takes nothing of what waits for it
 
-Listed = Callable[[str], Sequence[types.Tool]]
-"""Returns what an agent may list now."""
+Lists = Mapping[str, Sequence[Any]]
+"""What an agent may list now: `tools`, `prompts`, `resources`."""
+Listed = Callable[[str], Lists]
+_EVENTS: Mapping[str, ServerEvent] = {
+    "tools": ToolsListChanged(),
+    "prompts": PromptsListChanged(),
+    "resources": ResourcesListChanged(),
+}
 
 
 class Listeners:
@@ -58,11 +72,12 @@ class Listeners:
         async with anyio.create_task_group() as tasks:
             for workload, agent in list(self._of.items()):
                 listed = self._listed(workload)
-                if listed != agent.listed:
-                    agent.listed = listed
-                    await agent.bus.publish(ToolsListChanged())
+                changed = [name for name in _EVENTS if listed[name] != agent.listed[name]]
+                agent.listed = listed
+                for name in changed:
+                    await agent.bus.publish(_EVENTS[name])
                     for connection in agent.sessions:
-                        tasks.start_soon(_tell, connection)
+                        tasks.start_soon(_tell, connection, name)
 
     def _agent(self, workload: str) -> "_OfOneAgent":
         if workload not in self._of:
@@ -82,7 +97,7 @@ class Listeners:
 class _OfOneAgent:
     """What is open for one agent."""
 
-    def __init__(self, listed: Sequence[types.Tool]) -> None:
+    def __init__(self, listed: Lists) -> None:
         self.listed = listed
         self.bus = InMemorySubscriptionBus()
         self.handler = ListenHandler(self.bus, max_subscriptions=_MOST_OF_AN_AGENT, max_buffered_events=_MOST_BEHIND)
@@ -90,6 +105,6 @@ class _OfOneAgent:
         self.sessions: set[Connection] = set()
 
 
-async def _tell(connection: Connection) -> None:
+async def _tell(connection: Connection, name: str) -> None:
     with anyio.move_on_after(_SLOWEST):
-        await connection.send_tool_list_changed()
+        await connection.notify(f"notifications/{name}/list_changed", None)

@@ -17,14 +17,14 @@ from pydantic import ValidationError
 import broker
 from broker.catalog import CatalogTool
 from broker.documents import Documents
-from broker.doors.entrance import Caller
+from broker.doors.entrance import CALLING, Caller
 from broker.doors.mcp import meta
 from broker.doors.mcp.asking import asked
 from broker.doors.mcp.beside import Beside, in_mcp
 from broker.doors.mcp.dialogue import ClientDialogue, Following
-from broker.doors.mcp.listeners import Listeners
+from broker.doors.mcp.listeners import Listeners, Lists
 from broker.doors.mcp.narrowed import narrowed_schema, said
-from broker.doors.mcp.offers import anything
+from broker.doors.mcp.offers import Offers, anything
 from broker.doors.mcp.paging import cursor, start
 from broker.doors.mcp.refusals import META, as_result
 from broker.errors import InternalError, Refusal
@@ -47,7 +47,7 @@ _PRIVATE = ("tools/list", "resources/list", "resources/templates/list", "prompts
 
 
 class _Sdk(Server[Any]):
-    """The SDK's server, which tells clients of the handshake revisions that their list may change."""
+    """The SDK's server, which tells clients of the handshake revisions that their lists may change."""
 
     def __init__(self, offered: Callable[[str], bool], *positional: Any, **named: Any) -> None:
         self._is_offered = offered
@@ -57,7 +57,9 @@ class _Sdk(Server[Any]):
         self, notification_options: NotificationOptions | None = None, *more: Any, **others: Any
     ) -> InitializationOptions:
         """Return what is said in a handshake: the SDK asks without options on some transports."""
-        options = notification_options or NotificationOptions(tools_changed=True)
+        options = notification_options or NotificationOptions(
+            prompts_changed=True, resources_changed=True, tools_changed=True
+        )
         return super().create_initialization_options(options, *more, **others)
 
     def get_capabilities(self, *options: Any, **named: Any) -> types.ServerCapabilities:
@@ -74,7 +76,7 @@ class McpServer:
     def __init__(self, documents: Documents, pipeline: Pipeline) -> None:
         self._documents = documents
         self._pipeline = pipeline
-        self.listeners = Listeners(self._listed)
+        self.listeners = Listeners(self._lists)
         self.beside = beside = Beside(documents, caller_of, self._made)
         self.sdk: Server[Any] = _Sdk(
             lambda serves: anything(documents.current, serves),
@@ -129,13 +131,22 @@ class McpServer:
         policies = self._documents.current.policies_of(workload)
         return _definition(tool, policies.narrowing(tool.resource, tool.action))
 
+    def _lists(self, workload: str) -> Lists:
+        offers = Offers(self._documents.current, workload)
+        resources = [*offers.resources(), *offers.templates()]
+        return {"tools": self._listed(workload), "prompts": offers.prompts(), "resources": resources}
+
     def _visible(self, workload: str) -> list[CatalogTool]:
         return [one for one in self._documents.current.visible.get(workload, ()) if one.tool.serves == "tool"]
 
     def _headers_schema(self, name: str) -> Mapping[str, Any] | None:
         """Return the schema that says which arguments a request's headers repeat: of servers' own tools alone."""
-        tool = self._documents.current.catalog.find(name)
-        return tool.tool.input_schema if tool is not None and tool.tool.in_mcp else None
+        documents, caller = self._documents.current, CALLING.get()
+        tool = documents.catalog.find(name)
+        if tool is None or not tool.tool.in_mcp or caller is None:
+            return None
+        visible = documents.visible.get(caller.identity.spiffe_id, ())  # of others, nothing is told, not even so
+        return tool.tool.input_schema if tool in visible else None
 
     async def _listen(
         self, context: Context, params: types.SubscriptionsListenRequestParams

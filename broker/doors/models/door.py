@@ -14,12 +14,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.connector import Api
+from broker.control import Budgets
 from broker.documents import Documents
 from broker.doors.entrance import Caller, Entrance
 from broker.doors.mcp.certificates import certified
 from broker.doors.mcp.streams import OpenStreams
 from broker.doors.models.answering import Answering, Headers
 from broker.doors.models.listing import Listing
+from broker.doors.models.own import own_spending
 from broker.doors.models.shapes import Shape
 from broker.errors import (
     AgentBarred,
@@ -30,6 +32,7 @@ from broker.errors import (
     ProofMalformed,
     Refusal,
     Unauthenticated,
+    UnknownApi,
 )
 from broker.identity import Proof
 from broker.models import model_of
@@ -50,19 +53,29 @@ class ModelsDoor:
     """Serves the APIs of models."""
 
     def __init__(
-        self, documents: Documents, entrance: Entrance, calls: ModelCalls, listing: Listing, streams: OpenStreams
+        self,
+        documents: Documents,
+        entrance: Entrance,
+        calls: ModelCalls,
+        listing: Listing,
+        streams: OpenStreams,
+        budgets: Budgets,
     ) -> None:
         self._documents = documents
         self._entrance = entrance
         self._calls = calls
         self._listing = listing
         self._streams = streams
+        self._budgets = budgets
 
     def routes(self) -> list[Route]:
         """Return what is served, and where."""
         posts = [Route(path, self._posted(api, shape), methods=["POST"]) for path, (api, shape) in _PATHS.items()]
-        gets = [Route(path, self._got(), methods=["GET"]) for path in ("/v1/models", "/v1/models/{model:path}")]
-        return [*posts, *gets]
+        lists = [
+            Route(path, self._got(self._list), methods=["GET"]) for path in ("/v1/models", "/v1/models/{model:path}")
+        ]
+        own = Route("/v1/key", self._got(self._own), methods=["GET"])
+        return [*posts, *lists, own, Route("/v1/{other:path}", self._got(self._nothing))]
 
     def _posted(self, api: Api, shape: Shape) -> ASGIApp:
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,12 +84,12 @@ class ModelsDoor:
 
         return _App(serve)
 
-    def _got(self) -> ASGIApp:
+    def _got(self, shown: Callable[[Scope, Answering, Caller], Awaitable[None]]) -> ASGIApp:
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             del receive
             headers = Headers(scope)
             answering = Answering(send, "anthropic" if headers.get("anthropic-version") else "openai")
-            await self._guarded(scope, answering, lambda caller: self._list(scope, answering, caller))
+            await self._guarded(scope, answering, lambda caller: shown(scope, answering, caller))
 
         return _App(serve)
 
@@ -118,9 +131,18 @@ class ModelsDoor:
         if stream.scope.cancelled_caught:
             await answering.refuse(Cut())
 
+    async def _nothing(self, scope: Scope, answering: Answering, caller: Caller) -> None:
+        del scope, answering, caller
+        raise UnknownApi(f"There is no such API here; there is {', '.join(_PATHS)} by POST, and /v1/models by GET.")
+
     async def _list(self, scope: Scope, answering: Answering, caller: Caller) -> None:
         wanted = scope["path_params"].get("model")
         await answering.whole(self._listing.of(caller.identity.spiffe_id, wanted, answering.shape))
+
+    async def _own(self, _scope: Scope, answering: Answering, caller: Caller) -> None:
+        """Tell an agent of its own caps, and how much of them is left."""
+        agent = self._documents.current.registry.agents[caller.identity.spiffe_id]
+        await answering.whole(own_spending(agent, await self._budgets.of_agent(agent.workload)))
 
 
 class _App:

@@ -14,6 +14,7 @@ _LONGEST = 2000  # characters of a message
 _INVALID = ("invalid_request_error", "invalid_request_error")
 _KINDS: dict[str, tuple[int, str, str, str]] = {
     "unknown_model": (404, "invalid_request_error", "not_found_error", "model_not_found"),
+    "unknown_api": (404, "invalid_request_error", "not_found_error", "not_found"),
     "model_request_invalid": (400, *_INVALID, "invalid_request"),
     "model_field_refused": (400, *_INVALID, "unsupported_parameter"),
     "model_api_refused": (400, *_INVALID, "unsupported_api"),

@@ -1,7 +1,6 @@
 """The OpenAPI connector on a real session, through real egress, against a library that is described."""
 
 import asyncio
-import contextlib
 import ipaddress
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
@@ -115,10 +114,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
 
 
 @pytest.fixture
-def reader(library: Library, runner: asyncio.Runner, egress: Egress) -> Iterator[Reader]:
-    """Connect to the library; what a test changes of it is taken back."""
-    description = library.description
+def reader(library: Library, runner: asyncio.Runner, egress: Egress) -> Reader:
+    """Connect to the library, in the state in which it begins."""
     library.start()
-    with contextlib.ExitStack() as stack:
-        stack.callback(setattr, library, "description", description)
-        yield Reader(library, runner, egress)
+    return Reader(library, runner, egress)

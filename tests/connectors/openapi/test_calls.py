@@ -51,6 +51,22 @@ def test_a_list_goes_on_by_the_link_in_a_header_on_its_own_url(reader: Any) -> N
     assert {asked.path for asked in reader.library.asked} == {"/v2/books/b1/loans"}
 
 
+@pytest.mark.parametrize(
+    "link", ["http://[", "javascript:alert(1)", "//evil.example", "../../admin", "?from=3&from=9", ""]
+)
+def test_a_link_that_leads_elsewhere_leads_nowhere(reader: Any, link: str) -> None:
+    """Whatever a service links to: every request is to the operation's own path, or none is made."""
+    reader.library.answers = (200, {"link": f'<{link}>; rel="next"'}, b'[{"id": 1}]')
+
+    try:
+        found = reader.call("loans_search", id="b1", limit=100)
+    except errors.UpstreamMalformed:
+        found = {"records": [{"id": 1}]}
+
+    assert found["records"] == [{"id": 1}]
+    assert {asked.path for asked in reader.library.asked} == {"/v2/books/b1/loans"}
+
+
 def test_a_list_goes_on_by_a_token_that_the_answer_holds(reader: Any) -> None:
     """The token is found where its name says it is, inside `meta` here."""
     assert [one["at"] for one in reader.call("events_search")["records"]] == [0, 1, 2, 3, 4]
@@ -163,3 +179,22 @@ def test_pages_are_followed_up_to_a_cap(reader: Any) -> None:
 
     assert (len(found["records"]), found["more"]) == (8, True)
     assert len(reader.library.asked) == 2
+
+
+def test_what_stands_beside_a_wrapped_record_leaves_only_where_it_is_a_single_value(reader: Any) -> None:
+    """A rule that narrows fields narrows the record: what is sent along with it would be a way round."""
+    answer = reader.library.description["paths"]["/books/{id}"]["get"]["responses"]["200"]["content"][
+        "application/json"
+    ]
+    wrapped = {
+        "data": {"$ref": "#/components/schemas/Book"},
+        "included": {"items": {"$ref": "#/components/schemas/Book"}},
+    }
+    answer["schema"] = {"type": "object", "properties": {**wrapped, "took": {"type": "integer"}}}
+    body = {"data": {"id": "b1", "shelf": "x"}, "included": [{"id": "b2"}], "took": 3, "cached": True}
+    reader.library.answers = (200, {}, json.dumps(body).encode())
+
+    tool = reader.tools["books_read"].tool
+
+    assert tool.records == "data"
+    assert reader.call("books_read", id="b1") == {"data": {"id": "b1"}, "took": 3}

@@ -60,7 +60,7 @@ def broker(library: Library, notes_service: NotesService, tmp_path: Path) -> Ite
     library.public = True
     written = write_documents(tmp_path / "access", notes_service)
     (written.directory / "library.pem").write_text(library.authority)
-    written.put("library.yaml", connector(library, f"{{description: '{library.url}/openapi.json'}}"))
+    written.put("library.yaml", connector(library, "{description: /openapi.json, probe: /v2/books}"))
     written.put("library-policy.yaml", HEAD + "kind: AgentPolicy\nmetadata: {name: nothing}\n"
                 f"spec: {{identity: {{workload: {ANALYST}}}, tools: []}}\n")  # fmt: skip
     with ServedBroker(written, Found(), grant=False) as broker:
@@ -183,3 +183,35 @@ def test_a_file_that_is_no_description_is_refused_with_the_reason(
 
     assert (ran.exit_code, json.loads(ran.output)["code"]) == (1, "upstream_malformed")
     assert not (broker.written.directory / "library.snapshot.json").exists()
+
+
+@pytest.mark.slow
+def test_a_described_service_is_tried_and_shown_by_commands(broker: ServedBroker) -> None:
+    """Issue 6: `aam connector test|show`: a trial is a harmless call, and says what failed."""
+    directory = ["--dir", str(broker.written.directory)]
+    snapshot(broker, "--approve")
+
+    tried = CliRunner().invoke(app, ["connector", "test", "library", *directory])
+    shown = CliRunner().invoke(app, ["connector", "show", "library", *directory])
+
+    assert (tried.exit_code, shown.exit_code) == (0, 0), tried.output + shown.output
+    assert "answers with HTTP 200" in tried.output
+    assert "library_books_search" in shown.output
+
+
+@pytest.mark.slow
+def test_adding_a_described_service_is_one_command(tmp_path: Path) -> None:
+    """Issue 6: `aam connector add`: what it writes is right, and can be pinned."""
+    place = tmp_path / "access"
+    assert CliRunner().invoke(app, ["init", str(place)]).exit_code == 0
+    said = ["--type", "openapi", "--url", "https://api.example.com", "--resource", "books=/books"]
+    said += ["--set", "settings.description=/openapi.json"]
+
+    added = CliRunner().invoke(app, ["connector", "add", "more", *said, "--dir", str(place)])
+    checked = CliRunner().invoke(app, ["check", str(place)])
+
+    assert (added.exit_code, checked.exit_code) == (0, 0), added.output + checked.output
+    document = YAML(typ="safe").load(place / "connectors/more.yaml")
+    assert document["spec"]["resources"] == {"books": "/books"}
+    assert document["spec"]["snapshot"] == "more.snapshot.json"
+    assert "aam connector snapshot more" in added.output

@@ -5,17 +5,20 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from broker.testing.certificates import CertificateAuthority
 from tests.support.idp.browser import log_in
 
-__all__ = ["CLIENT", "AuthorizationServer", "free_port", "log_in", "node_modules", "serving"]
+__all__ = [
+    "CLIENT", "AuthorizationServer", "absent", "free_port", "log_in", "node_modules", "oidc_provider", "serving"
+]  # fmt: skip
 
 CLIENT = "desktop"
 _HERE = Path(__file__).parent
@@ -41,10 +44,17 @@ def node_modules() -> str:
     """Find the directory of Node modules that CI installs; skip without it, or without Node."""
     path = os.environ.get("AAM_NODE_MODULES")
     if path is None:
-        pytest.skip("AAM_NODE_MODULES does not name a node_modules with mcp-remote, the Inspector and oidc-provider")
+        absent("AAM_NODE_MODULES does not name a node_modules with clients and oidc-provider")
     if shutil.which("node") is None:
-        pytest.skip("Node.js is not there")
+        absent("Node.js is not there")
     return path
+
+
+def absent(why: str) -> NoReturn:
+    """Skip for a newcomer; fail in CI, which installs everything."""
+    if os.environ.get("AAM_CI"):
+        pytest.fail(why)
+    pytest.skip(why)
 
 
 @contextmanager
@@ -66,7 +76,7 @@ def serving(kind: str, audience: str, redirects: list[str], place: Path) -> Iter
         process = subprocess.Popen(_command(kind, settings), stdout=subprocess.PIPE, stderr=errors, text=True)
     assert process.stdout is not None
     try:
-        assert process.stdout.readline() == "listening\n", log.read_text()
+        assert process.stdout.readline(), log.read_text()
         scopes = ("agent-access",) if kind == "oidc-provider" else ()  # Canaille writes no scope into its tokens
         yield AuthorizationServer(issuer, str(authority.certificate_file), scopes)
     finally:
@@ -75,10 +85,17 @@ def serving(kind: str, audience: str, redirects: list[str], place: Path) -> Iter
         process.stdout.close()
 
 
+def oidc_provider(settings: Mapping[str, object]) -> list[str]:
+    """Return the command that serves npm's oidc-provider; skip without it, and fail in CI."""
+    return ["node", str(_HERE / "oidc_provider.mjs"), json.dumps({**settings, "modules": node_modules()})]
+
+
 def _command(kind: str, settings: dict[str, object]) -> list[str]:
     if kind == "oidc-provider":
-        return ["node", str(_HERE / "oidc_provider.mjs"), json.dumps({**settings, "modules": node_modules()})]
+        public = {"application_type": "native", "token_endpoint_auth_method": "none"}
+        client = {"client_id": CLIENT, "redirect_uris": settings["redirects"], **public}
+        return oidc_provider({**settings, "clients": [client]})
     python = os.environ.get("AAM_IAM_PYTHON")
     if python is None:
-        pytest.skip("AAM_IAM_PYTHON does not name a Python that has pytest-iam")
+        absent("AAM_IAM_PYTHON does not name a Python that has pytest-iam")
     return [python, str(_HERE / "iam_server.py"), json.dumps(settings)]

@@ -62,7 +62,7 @@ _ENTITIES = frozenset(
 )
 _CREATE, _READ, _UPDATE, _DELETE = (1, "Create"), (2, "Read"), (3, "Update"), (4, "Delete")
 _TO_ENTITIES = {
-    **dict.fromkeys(("added", "connected", "created", "made", "issued", "registered"), _CREATE),
+    **dict.fromkeys(("added", "connected", "created", "made", "issued", "registered", "handed_in"), _CREATE),
     **dict.fromkeys(("fetched", "tested", "used", "shown", "announced"), _READ),
     **dict.fromkeys(
         ("loaded", "refused", "changed", "refreshed", "rotated", "rollback", "rolled_back", "failed", "denied"), _UPDATE
@@ -105,8 +105,9 @@ def event_of(entry: Entry) -> Event:
 
 def _split(kind: str) -> tuple[str, str]:
     """Part a kind into its subject and what became of it; a kind of one word has no subject but itself."""
-    if kind.endswith("_rolled_back"):
-        return kind.removesuffix("_rolled_back"), "rolled_back"
+    for became in ("rolled_back", "handed_in"):
+        if kind.endswith(f"_{became}"):
+            return kind.removesuffix(f"_{became}"), became
     subject, _, became = kind.rpartition("_")
     return subject or kind, became
 

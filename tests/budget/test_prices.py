@@ -151,12 +151,22 @@ def test_no_usage_within_the_bound_costs_more_than_the_bound(
     """model-gateway.md §5.2 and §5.3: whatever is cached, written or reasoned, and whichever tier it falls into."""
     rates, ask = known(rates_of(*which, NOW)), Ask(*bound, cache_writes=writes)
     used, made = int(bound[0] * parts[0]), int(bound[1] * parts[1])
-    written = int(used * parts[2]) if writes else 0
+    written = int(used * parts[2])  # some providers write to their cache unasked
     hour = written if writes == "1h" else 0
 
     cost = rates.cost(Usage(used, made, used - written, written, hour, int(made * parts[3])))
 
     assert cost <= ask.bound(rates)
+
+
+@pytest.mark.parametrize("tokens", [1, 3_000, 127_999, 200_001, 1_000_000])
+def test_a_prompt_that_is_cached_unasked_costs_no_more_than_the_bound(tokens: int) -> None:
+    """Some providers write each prompt to their cache and bill that dearer, for every model of the list."""
+    for which in MODELS:
+        rates = known(rates_of(*which, NOW))
+        for output in (0, 1, 8_192):
+            usage = Usage(tokens, output, cache_write=tokens)
+            assert Ask(tokens, output).bound(rates) >= rates.cost(usage), which
 
 
 @given(which=st.sampled_from(MODELS), tokens=PARTS, left=st.integers(0, 10**10), answers=st.integers(1, 4))

@@ -4,11 +4,15 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from broker.cli.trail.story import Told, lines_of
+from broker.models.document import PricesPart
 from broker.testing.models import Behaviour, ModelService
+from tests.support.documents import HEAD
 from tests.support.models import Gateway, asked, models_policy, open_gateway
 from tests.support.notes import NotesService
 
@@ -56,6 +60,29 @@ def test_a_model_without_a_price_is_refused_where_a_budget_applies(poor: Gateway
     """Issue 7: unpriced models are refused when a budget applies."""
     assert poor.chat("unpriced").json()["error"]["code"] == "price_unknown"
     assert not poor.service.seen
+
+
+def test_prices_without_output_are_for_embeddings_alone(poor: Gateway) -> None:
+    """A price that is not stated is not known; it is never nothing."""
+    spec = "{targets: [{connector: openai, model: mine, prices: {input: 1.25}}]}"
+    poor.put("half.yaml", f"{HEAD}kind: ModelRoute\nmetadata: {{name: half}}\nspec: {spec}\n")
+    poor.put("models-policy.yaml", models_policy(allow="[half]", budget="{daily_usd: 1}"))
+
+    chat = poor.chat("half")
+    embeddings = poor.post("/v1/embeddings", {"model": "half", "input": "x"})
+
+    assert (chat.status_code, chat.json()["error"]["code"]) == (402, "price_unknown")
+    assert embeddings.status_code == 200
+    assert len(poor.service.seen) == 1
+
+
+@pytest.mark.parametrize(
+    "more", [{"tiers": [{"above_input_tokens": 1000, "output": 10}]}, {"reasoning": 10}], ids=["a tier", "reasoning"]
+)
+def test_a_price_of_some_output_is_none_of_all_of_it(more: dict[str, Any]) -> None:
+    """Below the tier, output would cost nothing."""
+    with pytest.raises(ValidationError, match="'output' itself has none"):
+        PricesPart.model_validate({"input": 1, **more})
 
 
 def test_a_clamped_call_asks_its_provider_for_less(poor: Gateway) -> None:

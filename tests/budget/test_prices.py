@@ -104,6 +104,8 @@ def priced() -> list[tuple[str, str]]:
             extra = prices - {"web_searches_kcount", "storage_searches_kcount"}
             if not {"input_mtok", "output_mtok"} <= extra <= COUNTED:
                 continue
+            if rates_of(provider.id, model.id, NOW) is None:  # a search of the web whose price is not in the list
+                continue
             with contextlib.suppress(LookupError):
                 if get_snapshot().find_provider_model(model.id, None, provider.id, None)[1] is model:
                     found.append((provider.id, model.id))
@@ -199,6 +201,17 @@ def test_what_nobody_knows_has_no_price() -> None:
     assert rates_of("openai", "made-up-model", NOW) is None
     assert rates_of("no-such-provider", "gpt-4o", NOW) is None
     assert not known(rates_of("openai", "text-embedding-3-small", NOW)).makes_output
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["gpt-4o-search-preview", "gpt-4o-mini-search-preview-2025-03-11", "gpt-5-search-api", "o3-deep-research"],
+)
+def test_a_model_that_searches_has_no_price_where_searching_has_none(model: str) -> None:
+    """OpenAI bills each search beside the tokens, and the list does not say how much; Perplexity's it does say."""
+    assert rates_of("openai", model, NOW) is None
+    assert known(rates_of("openai", model, NOW, {"input": 1, "output": 2, "request": 0.03})).request == 30_000_000
+    assert known(rates_of("perplexity", "sonar", NOW)).request > 0
 
 
 def test_a_price_is_that_of_its_moment() -> None:

@@ -1,29 +1,13 @@
 """Budgets at the models door: 402 for what cannot succeed, 429 for what can later, each in the API's own shape."""
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
-
-import pytest
-from pydantic import ValidationError
 
 from broker.cli.trail.story import Told, lines_of
-from broker.models.document import PricesPart
-from broker.testing.models import Behaviour, ModelService
-from tests.support.documents import HEAD
-from tests.support.models import Gateway, asked, models_policy, open_gateway
-from tests.support.notes import NotesService
+from broker.testing.models import Behaviour
+from tests.support.models import Gateway, asked, models_policy
 
-
-@pytest.fixture
-def poor(notes_service: NotesService, model_service: ModelService, tmp_path: Path) -> Iterator[Gateway]:
-    """Serve a gateway whose agent has a dollar a day for calls of a tenth of a cent."""
-    model_service.next, model_service.seen = [], []
-    with open_gateway(tmp_path, notes_service, model_service, budget="{daily_usd: 0.002}") as gateway:
-        gateway.behaves()
-        yield gateway
+OVERLOADED = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
 
 
 def test_an_exhausted_budget_is_a_402_that_says_when_and_what_would_fit(poor: Gateway) -> None:
@@ -62,29 +46,6 @@ def test_a_model_without_a_price_is_refused_where_a_budget_applies(poor: Gateway
     assert not poor.service.seen
 
 
-def test_prices_without_output_are_for_embeddings_alone(poor: Gateway) -> None:
-    """A price that is not stated is not known; it is never nothing."""
-    spec = "{targets: [{connector: openai, model: mine, prices: {input: 1.25}}]}"
-    poor.put("half.yaml", f"{HEAD}kind: ModelRoute\nmetadata: {{name: half}}\nspec: {spec}\n")
-    poor.put("models-policy.yaml", models_policy(allow="[half]", budget="{daily_usd: 1}"))
-
-    chat = poor.chat("half")
-    embeddings = poor.post("/v1/embeddings", {"model": "half", "input": "x"})
-
-    assert (chat.status_code, chat.json()["error"]["code"]) == (402, "price_unknown")
-    assert embeddings.status_code == 200
-    assert len(poor.service.seen) == 1
-
-
-@pytest.mark.parametrize(
-    "more", [{"tiers": [{"above_input_tokens": 1000, "output": 10}]}, {"reasoning": 10}], ids=["a tier", "reasoning"]
-)
-def test_a_price_of_some_output_is_none_of_all_of_it(more: dict[str, Any]) -> None:
-    """Below the tier, output would cost nothing."""
-    with pytest.raises(ValidationError, match="'output' itself has none"):
-        PricesPart.model_validate({"input": 1, **more})
-
-
 def test_a_clamped_call_asks_its_provider_for_less(poor: Gateway) -> None:
     """Issue 7: optional clamping; the cap that is held is the cap that is sent."""
     budget = "{daily_usd: 0.0009, on_insufficient: clamp, min_output_tokens: 5}"
@@ -96,7 +57,7 @@ def test_a_clamped_call_asks_its_provider_for_less(poor: Gateway) -> None:
 
 def test_a_calls_story_says_what_each_attempt_cost(poor: Gateway) -> None:
     """Issue 7: attempts and fallback reasons are in the trail, and `aam trail show` says them."""
-    poor.behaves(Behaviour(status=503), Behaviour(usage={"input": 11, "output": 5}))
+    poor.behaves(Behaviour(status=529, error=OVERLOADED), Behaviour(usage={"input": 11, "output": 5}))
     call_id = poor.chat("twice", max_tokens=50).headers["x-aam-call-id"]
     told = Told(poor.broker.records(call_id=call_id), [], [], "")
 

@@ -3,6 +3,7 @@
 Most requests hold nothing but text, and a search of their bytes shows that; only what may hold more is read.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -35,6 +36,7 @@ _TEXT = frozenset(
 _MEDIA = frozenset(
     {"image_url", "input_audio", "file", "image", "document", "input_image", "input_file", "audio", "video_url"}
 )
+_DATED = re.compile(r"_[0-9]{8}$")  # computer_20250124: the provider writes its description
 _HINTS = tuple(f'"{name}"'.encode() for name in (*sorted(_MEDIA), "file_id", "item_reference", "container_upload"))
 _ESCAPED = b"\\u00"  # a letter that is written as an escape: what it spells is not to be found as bytes
 _MOST_MEDIA = 100
@@ -53,10 +55,13 @@ class Found:
     caching: Literal["5m", "1h"] | None = None
 
 
-def check_tools(api: Api, fields: Mapping[str, Raw]) -> bool:
-    """Tell whether there are tools; refuse those that a provider would run by itself, or that reach out for it."""
+def check_tools(api: Api, fields: Mapping[str, Raw]) -> tuple[int, int]:
+    """Return how many tools there are, and how many of them a provider describes itself.
+
+    Those that a provider would run by itself, or that reach out for it, are refused.
+    """
     if (raw := fields.get("tools")) is None:
-        return False
+        return 0, 0
     try:
         tools = msgspec.json.decode(raw, type=list[_Tool] | None) or []
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -70,7 +75,7 @@ def check_tools(api: Api, fields: Mapping[str, Raw]) -> bool:
                 "only tools that the agent runs itself may be named.",
                 field="tools",
             )
-    return bool(tools)
+    return len(tools), sum(_DATED.search(tool.type) is not None for tool in tools)
 
 
 def check_thinking(api: Api, fields: Mapping[str, Raw], wanted: int | None, most: int) -> None:

@@ -22,7 +22,7 @@ _CONTEXT = frozenset(
 )
 _MODERATION = frozenset({"content_filter", "content_policy_violation", "moderation_blocked", "flagged", "refusal"})
 _RATE = frozenset({"rate_limit_exceeded", "rate_limit_error"})
-_OVERLOADED = frozenset({"overloaded_error", "provider_overloaded"})
+_OVERLOADED = frozenset({"overloaded_error", "provider_overloaded", "server_is_overloaded", "slow_down"})
 _BY_STATUS: dict[int, Trouble] = {
     401: "credential", 402: "credential", 403: "credential", 408: "timeout", 413: "context_length",
     429: "rate_limited", 503: "overloaded", 504: "timeout", 524: "timeout", 529: "overloaded",
@@ -30,6 +30,8 @@ _BY_STATUS: dict[int, Trouble] = {
 _LONGEST_CODE = 60
 _TOO_LONG = ("prompt is too long", "maximum context length", "context window")
 _FIRST_OF_SERVERS = 500
+_GAVE_UP = frozenset({408, 499})  # the provider stopped waiting, or says that we did: it may have been at work
+_TURNED_AWAY = frozenset({503, 529})  # any proxy says these, too, whatever became of the work behind it
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,13 @@ class Failure:
     code: str | None = None
     """The provider's own code, where it is a word: for the operator."""
     retry_after: float | None = None
+
+    @property
+    def free(self) -> bool:
+        """Whether the answer's status, and code, say that the provider did not take the work up: nothing was billed."""
+        if self.status in _TURNED_AWAY:
+            return self.code in _OVERLOADED
+        return 400 <= self.status < _FIRST_OF_SERVERS and self.status not in _GAVE_UP  # noqa: PLR2004
 
     @property
     def detail(self) -> str:

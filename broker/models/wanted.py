@@ -40,7 +40,9 @@ class Wanted:
     caching: Caching
     media: int
     """How many images, sounds and files are in it."""
-    tools: bool
+    tools: int
+    own_tools: int
+    """How many of the tools a provider describes itself, at a length that the request does not show."""
     size: int
     """Bytes of the whole request: no tokenizer makes more tokens of it."""
     fields: Mapping[str, Raw] = field(repr=False)
@@ -71,7 +73,7 @@ def read(api: Api, fields: dict[str, Raw], alias: str, route: Route, size: int) 
     if (choices or 1) > route.document.max_choices:
         raise ModelFieldRefused(f"'n' may be {route.document.max_choices} at most: each answer is paid for.", field="n")
     del left["model"]
-    tools = content.check_tools(api, left)
+    tools, own_tools = content.check_tools(api, left)
     found = content.look(api, left, route.document.media)
     wanted_cap = min((cap for cap in caps if cap is not None), default=None)
     content.check_thinking(api, left, wanted_cap, route.document.max_output_tokens)
@@ -85,6 +87,7 @@ def read(api: Api, fields: dict[str, Raw], alias: str, route: Route, size: int) 
         found.caching,
         found.media,
         tools,
+        own_tools,
         size,
         left,
     )

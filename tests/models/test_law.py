@@ -116,7 +116,7 @@ async def _overrunning(gateway: Gateway) -> None:
 
 def test_a_fallback_may_hold_what_the_attempt_before_it_gave_back(gateway: Gateway) -> None:
     """model-gateway.md §5.4: an attempt is settled before the next one holds, in one commit with it."""
-    gateway.behaves(Behaviour(status=503))
+    gateway.behaves(Behaviour(status=429))
 
     answer = gateway.chat("twice", max_tokens=1_200)
 

@@ -223,14 +223,17 @@ async def test_a_program_does_not_outlive_its_grant_or_its_document(tmp_path: Pa
         (first,) = [place.process for place in processes._places.values()]
         assert first is not None
 
-        await processes.end(grant.id)
+        await processes.restart(grant.id)
         assert not first.alive
 
         assert (await line.call("up_environment", {})).text
         (second,) = [place.process for place in processes._places.values()]
         assert second is not None
-        await processes.keep_only({"another"})
+        await processes.keep_only({})
         assert not second.alive
+
+        await processes.end(grant.id)
+        assert (await line.refused("up_environment", {})).code == "upstream_unreachable"
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,29 @@ async def test_two_servers_that_keep_their_own_names_may_not_have_the_same(serve
     assert "would both be readNote" in str(refused.value.detail)
 
 
+@pytest.mark.parametrize(
+    ("names", "of_one", "of_other", "would_be"),
+    [
+        ("upstream", ("a", "review"), ("b", "review"), "review"),
+        ("prefixed", ("crm", "eu_report"), ("crm_eu", "report"), "crm_eu_report"),
+    ],
+)
+def test_no_two_servers_have_a_prompt_of_one_name(
+    tmp_path: Path, names: str, of_one: tuple[str, str], of_other: tuple[str, str], would_be: str
+) -> None:
+    """docs/connectors/mcp.md: a name twice is refused, of prompts as of tools; none silently stands for another."""
+    spec = {"url": "https://up.example/mcp", "grants": {"kinds": []}, "settings": {"names": names}}
+    connectors = {name: {**spec, "snapshot": f"{name}.json"} for name, _ in (of_one, of_other)}
+    written = write_set(tmp_path / "access", connectors, [])
+    for name, prompt in (of_one, of_other):
+        (written.directory / f"{name}.json").write_text(json.dumps({"tools": [], "prompts": [{"name": prompt}]}))
+
+    with pytest.raises(Invalid) as refused:
+        load(written.directory, find)
+
+    assert f"{of_one[0]} and {of_other[0]} both have a prompt {would_be}" in str(refused.value.detail)
+
+
 @pytest.mark.parametrize(("modern", "handshake"), [(True, False), (False, True), (True, True)])
 async def test_either_era_is_spoken_as_the_server_speaks_it(
     server: LowMcp,

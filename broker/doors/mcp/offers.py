@@ -82,13 +82,7 @@ class Offers:
         return [tool for tool in self._tools if tool.tool.serves == serves]
 
     def _prompts(self) -> dict[str, tuple[CatalogTool, Definition]]:
-        return dict(self._named_prompts())
-
-    def _named_prompts(self) -> Iterator[tuple[str, tuple[CatalogTool, Definition]]]:
-        for tool in self._of("prompt"):
-            prefix = "" if tool.tool.definition["own_names"] else f"{tool.connector}_"
-            for one in tool.tool.definition["prompts"]:
-                yield prefix + one["name"], (tool, one)
+        return {name: (tool, one) for tool in self._tools for name, one in tool.prompts}
 
 
 def anything(documents: Snapshot, serves: str) -> bool:

@@ -92,7 +92,7 @@ class Server:
         exchange = _Exchange(call, self._settings, self._watch)
         modern = speaks_modern(self._pin)
         try:
-            async with connected(session, self._document, self._settings, modern=modern) as upstream:
+            async with connected(session, self._document, self._settings, modern=modern, asks=False) as upstream:
                 following = asyncio.ensure_future(upstream.follow(call.arguments["uri"], exchange))
                 unwanted = asyncio.ensure_future(call.dialogue.ended())
                 try:

@@ -201,8 +201,8 @@ class _Exchange:
     def _answered(self) -> Message:
         """Return what the client answers to what it was asked the last time; raise `RequestStateInvalid`."""
         sealed, answers = self._dialogue.state, self._dialogue.answers
-        if sealed is None:  # whatever is answered here was asked by nobody; the server judges it
-            return {} if answers is None else {"inputResponses": dict(answers)}
+        if sealed is None:  # whatever is answered here was asked by nobody: it is no way around policies and the trail
+            return {}
         try:
             state, asked = self._call.cursors.open(self._query, sealed)
         except errors.CursorInvalid:

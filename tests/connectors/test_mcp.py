@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from broker.documents import Invalid, load
+from broker.errors import RequestStateInvalid
 from broker.identity import WorkloadIdentity
 from broker.pipeline import Origin, Request, silent
 from tests.support.broker import Line
@@ -277,6 +278,22 @@ async def asking(said: dict[str, Any], send: Any) -> bool:
         {**head, "id": said["id"], "result": {"content": []}},
     )
     return True
+
+
+async def test_answers_that_nobody_has_asked_for_never_reach_a_server(server: LowMcp, tmp_path: Path) -> None:
+    """MCP 2026-07-28: what a policy decides on and the trail records is all that a client can say to a server."""
+    client = Client()
+    client.waits, client.answers = False, {"confirm": {"action": "accept", "content": {"path": "/prod"}}}
+
+    async with mcp_line(written_for(server, tmp_path, lets=["elicitation"]), "up") as line:
+        await called_by(client, line)
+        client.state = "made up"
+        with pytest.raises(RequestStateInvalid):
+            await called_by(client, line)
+
+    (called,) = [one["params"] for one in server.took if one["method"] == "tools/call"]
+    assert {*called} == {"name", "arguments", "_meta"}
+    assert "/prod" not in json.dumps(server.took)
 
 
 async def called_by(client: Client, line: Line) -> None:

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from broker.catalog import catalog_tool
+from broker.connector import ConnectorDocument, Tool, ToolCall
 from broker.documents import Invalid, load
-from broker.errors import RequestStateInvalid
+from broker.errors import InvalidArguments, RequestStateInvalid, UpstreamNotFound
 from broker.identity import WorkloadIdentity
 from broker.pipeline import Origin, Request, silent
+from connectors.mcp.tools import tools
 from tests.support.broker import Line
 from tests.support.documents import ANALYST, OTHER, Written
 from tests.support.low_mcp import LowMcp, note_tool, stream
@@ -278,6 +281,56 @@ async def asking(said: dict[str, Any], send: Any) -> bool:
         {**head, "id": said["id"], "result": {"content": []}},
     )
     return True
+
+
+def completing(resource: str) -> Tool:
+    """Return the tool that completes for resources or prompts, of a server that has one of each."""
+    pin = {
+        "tools": [],
+        "prompts": [{"name": "payroll"}],
+        "resources": [],
+        "templates": [{"uriTemplate": "note://{id}"}],
+    }
+    document = {"type": "mcp", "url": "https://up.example/mcp", "snapshot": "x.json"}
+    made = tools(
+        ConnectorDocument.model_validate(document),
+        {**pin, "capabilities": ["resources", "completions"], "versions": ["2025-11-25"]},
+    )
+    return next(one for one in made if (one.resource, one.action) == (resource, "complete"))
+
+
+PROMPT, TEMPLATE = {"type": "ref/prompt", "name": "payroll"}, {"type": "ref/resource", "uri": "note://{id}"}
+ARGUMENT = {"name": "id", "value": "n"}
+
+
+@pytest.mark.parametrize(
+    ("resource", "arguments"),
+    [
+        ("resources", {"ref": PROMPT, "argument": ARGUMENT}),
+        ("prompts", {"ref": TEMPLATE, "argument": ARGUMENT}),
+        ("prompts", {"ref": {**PROMPT, "uri": "note://{id}"}, "argument": ARGUMENT}),
+        ("prompts", {"ref": PROMPT, "argument": {**ARGUMENT, "more": "x"}}),
+        ("prompts", {"ref": PROMPT, "argument": ARGUMENT, "context": {"more": {}}}),
+    ],
+)
+def test_a_completion_is_of_what_its_policy_names(resource: str, arguments: Any) -> None:
+    """Issue 6, `mcp`: who may complete for resources may not ask about prompts, nor the other way round."""
+    with pytest.raises(InvalidArguments):
+        catalog_tool("up", completing(resource)).check(arguments)
+
+
+@pytest.mark.parametrize(
+    ("resource", "ref"),
+    [("resources", {**TEMPLATE, "uri": "secret://{id}"}), ("prompts", {**PROMPT, "name": "secret"})],
+)
+async def test_a_completion_is_of_what_is_pinned(resource: str, ref: Any) -> None:
+    """What nobody has approved is not asked about."""
+    tool, arguments = completing(resource), {"ref": ref, "argument": ARGUMENT}
+    catalog_tool("up", tool).check(arguments)
+
+    assert tool.run is not None
+    with pytest.raises(UpstreamNotFound):
+        await tool.run(ToolCall(arguments, silent), None)  # type: ignore[arg-type] # no session is used
 
 
 async def test_answers_that_nobody_has_asked_for_never_reach_a_server(server: LowMcp, tmp_path: Path) -> None:

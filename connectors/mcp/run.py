@@ -88,8 +88,18 @@ class Server:
             raise refusal_of(error) from None
 
     async def follow(self, call: ToolCall, session: Session) -> Message:
-        """Keep a subscription to a resource until the client wants it no more."""
+        """Keep a subscription to a resource until the client wants it no more.
+
+        `total_seconds` is how long the server may take until it has taken it.
+        """
         exchange = _Exchange(call, self._settings, self._watch)
+        try:
+            async with asyncio.timeout(session.limits.total_seconds) as exchange.opening:
+                return await self._followed(exchange, call, session)
+        except TimeoutError:
+            raise errors.UpstreamTimeout(detail="the server did not take the subscription in time") from None
+
+    async def _followed(self, exchange: "_Exchange", call: ToolCall, session: Session) -> Message:
         modern = speaks_modern(self._pin)
         try:
             async with connected(session, self._document, self._settings, modern=modern, asks=False) as upstream:
@@ -132,6 +142,8 @@ class _Exchange:
         self.waits = call.dialogue.waits and bool({*self.capabilities, *settings.lets})
         self.log_level = call.dialogue.log_level if "logging" in settings.lets else None
         self._query = json.dumps(call.arguments, sort_keys=True)
+        self.opening: asyncio.Timeout | None = None
+        """How long the server may take until it has taken a subscription."""
 
     async def progress(self, params: Mapping[str, Any]) -> None:
         """Tell the client how far it is."""
@@ -164,7 +176,9 @@ class _Exchange:
             await self._dialogue.updated(uri)
 
     def acknowledged(self) -> None:
-        """Note that the server has taken the subscription."""
+        """Note that the server has taken the subscription, which may now last."""
+        if self.opening is not None and not self.opening.expired():
+            self.opening.reschedule(None)
         self._dialogue.begun()
 
     async def want_logs(self, upstream: Upstream) -> None:

@@ -18,6 +18,7 @@ from connectors.mcp.upstream import ASKS, Upstream, connected, speaks_handshake,
 _QUESTIONS = {"elicitation/create": "elicitation", "sampling/createMessage": "sampling", "roots/list": "roots"}
 _LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 _MOST_ROUNDS = 10
+_MOST_DONE = 2**43  # of which a thousandth is a number that every client of JSON can hold
 _LONGEST_STATE = 2500  # characters of a server's own state; sealed, it is longer
 _MOST_QUESTIONS = 16
 _LOG_LEVEL = "io.modelcontextprotocol/logLevel"
@@ -80,7 +81,7 @@ class Server:
                 caller=exchange.caller,
             ) as upstream:
                 if pinned is not None:
-                    await self._watch.check(upstream, *pinned)
+                    await self._watch.check(upstream, *pinned, exchange.grant)
                 if exchange.log_level is not None and "logging" in self._pin.get("capabilities", ()):
                     await exchange.want_logs(upstream)
                 return await exchange.made(upstream, method, params, headers)
@@ -130,7 +131,8 @@ class _Exchange:
 
     def __init__(self, call: ToolCall, settings: McpSettings, watch: Watch) -> None:
         self._call = call
-        self.caller = call.caller
+        self.caller = f"{call.caller} {call.grant}"
+        self.grant = call.grant
         self._dialogue = call.dialogue
         self._lets = settings.lets
         self._watch = watch
@@ -148,7 +150,7 @@ class _Exchange:
     async def progress(self, params: Mapping[str, Any]) -> None:
         """Tell the client how far it is."""
         done, total = params.get("progress"), params.get("total")
-        if type(done) in (int, float) and (total is None or type(total) in (int, float)):
+        if _counts(done) and (total is None or _counts(total)):
             await self._call.emit(*_whole(done, total))  # type: ignore[arg-type] # what it is was just seen to
 
     async def logged(self, params: Mapping[str, Any]) -> None:
@@ -209,6 +211,8 @@ class _Exchange:
             raise errors.ClientCannot(needs=sorted({_QUESTIONS[one["method"]] for one in questions.values()}))
         if state is not None and (not isinstance(state, str) or len(state) > _LONGEST_STATE):
             raise errors.UpstreamMalformed(detail="the server's state is no text, or too long")
+        for one in questions.values():
+            self._dialogue.asks(one["method"])
         sealed = self._call.cursors.seal(self._query, [state, sorted(questions)])
         return {"resultType": "input_required", "inputRequests": questions, "requestState": sealed}
 
@@ -253,6 +257,11 @@ def _checked(answer: Message, result: type[BaseModel]) -> Message:
         place = "/".join(map(str, error.errors(include_input=False, include_url=False)[0]["loc"]))[:100]
         raise errors.UpstreamMalformed(detail=f"the server's result is no {result.__name__}: {place}") from None
     return kept
+
+
+def _counts(value: Any) -> bool:
+    """Tell whether it is a number that progress can be: finite, and no larger than clients can write."""
+    return type(value) in (int, float) and -_MOST_DONE <= value <= _MOST_DONE
 
 
 def _whole(done: float, total: float | None) -> tuple[int, int | None]:

@@ -66,7 +66,10 @@ async def test_a_schema_that_is_widened_later_is_drift_too(line: Line, server: L
     schema = note_tool()["inputSchema"]
     server.tools = [note_tool(inputSchema={**schema, "properties": {**schema["properties"], "password": {}}})]
 
-    assert (await line.refused("up_readNote", {"id": "n1"})).code == "definition_drifted"
+    refused = await line.refused("up_readNote", {"id": "n1"})
+
+    assert refused.code == "definition_drifted"
+    assert refused.detail == "readNote: inputSchema.properties has more"  # what it is called is the server's words too
 
 
 def with_result(**result: Any) -> Any:

@@ -10,13 +10,16 @@ import pytest
 from broker.catalog import catalog_tool
 from broker.connector import ConnectorDocument, Tool, ToolCall
 from broker.documents import Invalid, load
-from broker.errors import InvalidArguments, RequestStateInvalid, UpstreamNotFound
+from broker.errors import DefinitionDrifted, InvalidArguments, RequestStateInvalid, UpstreamNotFound
 from broker.identity import WorkloadIdentity
 from broker.pipeline import Origin, Request, silent
+from connectors.mcp.drift import Watch
+from connectors.mcp.run import _Exchange
+from connectors.mcp.settings import McpSettings
 from connectors.mcp.tools import tools
 from tests.support.broker import Line
 from tests.support.documents import ANALYST, OTHER, Written
-from tests.support.low_mcp import LowMcp, note_tool, stream
+from tests.support.low_mcp import LowMcp, note_tool, reply, stream
 from tests.support.mcp_servers import document, find, mcp_line, over_tls, pin_at_once, write_set
 
 pytestmark = pytest.mark.anyio
@@ -255,6 +258,9 @@ class Client:
         self.asked.append((method, params))
         return {"action": "accept", "content": {"sure": True}}
 
+    def asks(self, method: str) -> None:
+        """Note nothing."""
+
     async def log(self, *said: Any) -> None:
         """Keep it."""
         self.logged.append(said)
@@ -347,6 +353,76 @@ async def test_answers_that_nobody_has_asked_for_never_reach_a_server(server: Lo
     (called,) = [one["params"] for one in server.took if one["method"] == "tools/call"]
     assert {*called} == {"name", "arguments", "_meta"}
     assert "/prod" not in json.dumps(server.took)
+
+
+async def test_what_a_client_is_asked_by_an_answer_is_counted_too(server: LowMcp, tmp_path: Path) -> None:
+    """docs/connectors/mcp.md: *finished* counts what was asked, of clients of either era."""
+    client = Client()
+    client.waits = False
+    question = {"method": "elicitation/create", "params": {"message": "Sure?"}}
+
+    async def needing(said: dict[str, Any], send: Any) -> bool:
+        result = {"resultType": "input_required", "inputRequests": {"confirm": question}}
+        await reply(send, 200, {"jsonrpc": "2.0", "id": said["id"], "result": result})
+        return True
+
+    server.answers = needing
+    async with mcp_line(written_for(server, tmp_path, lets=["elicitation"]), "up") as line:
+        await called_by(client, line)
+
+        assert line.records(kind="finished")[-1]["outcome"]["asked_of_client"] == {"elicitation/create": 1}
+
+
+class Listing:
+    """A server that lists its tools, and counts how often."""
+
+    def __init__(self, *tools: Any) -> None:
+        self._tools = list(tools)
+        self.looked = 0
+
+    async def request(self, *_: Any) -> Any:
+        """List them."""
+        self.looked += 1
+        return {"tools": self._tools}
+
+
+async def test_what_was_right_with_one_grant_is_looked_at_with_another() -> None:
+    """A server may tell another account other things: each is looked at with the grant that it is called with."""
+    watch = Watch({"tools": [note_tool()]}, 3600)
+    ours, theirs = Listing(note_tool()), Listing(note_tool(description="Something else."))
+
+    for _ in range(2):
+        await watch.check(ours, "tools", "readNote", "ours")  # type: ignore[arg-type] # as much as it uses
+    with pytest.raises(DefinitionDrifted):
+        await watch.check(theirs, "tools", "readNote", "theirs")  # type: ignore[arg-type] # the same
+
+    assert (ours.looked, theirs.looked) == (1, 1)
+
+
+def exchange(**call: Any) -> _Exchange:
+    """Return one call's dialogue."""
+    return _Exchange(ToolCall({}, call.pop("emit", silent), **call), McpSettings(), Watch({}, 60))
+
+
+def test_a_session_goes_on_for_one_credential() -> None:
+    """A session is the account's with which it was begun; after another was connected, it is nobody's."""
+    assert exchange(caller="c", grant="one").caller != exchange(caller="c", grant="two").caller
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "1" + "0" * 400, "true"])
+async def test_progress_that_is_no_number_of_anything_is_passed_over(number: str) -> None:
+    """Issue 6, `mcp`: lying servers; JSON has numbers that no integer holds."""
+    told: list[Any] = []
+
+    async def emit(*said: Any) -> None:
+        told.append(said)
+
+    call = exchange(emit=emit)
+    await call.progress({"progress": json.loads(number)})
+    await call.progress({"progress": 1, "total": json.loads(number)})
+    await call.progress({"progress": 0.5, "total": 1})
+
+    assert told == [(500, 1000)]
 
 
 async def called_by(client: Client, line: Line) -> None:

@@ -87,8 +87,12 @@ class Changes:
     async def in_force(self, snapshot: Snapshot) -> None:
         """Cut what is open for agents that may no longer call, and tell those whose tools are others now."""
         await self._doors.cut_barred()
-        named = {name for name, one in snapshot.connections.items() if one.document.process is not None}
-        await self._parts.egress.processes.keep_only(named)
+        commands = {
+            name: one.document.process.as_command(one.document.limits.response_bytes)
+            for name, one in snapshot.connections.items()
+            if one.document.process is not None
+        }
+        await self._parts.egress.processes.keep_only(commands)
         await self._parts.server.listeners.look()
 
     async def keep_cutting(self) -> None:

@@ -17,7 +17,6 @@ from broker.errors import (
     ConsentNeeded,
     Draining,
     InvalidArguments,
-    LeakBlocked,
     Refusal,
     UnknownTool,
 )
@@ -28,7 +27,7 @@ from broker.pipeline.payloads import DEEPEST, is_too_deep
 from broker.pipeline.recorder import Change, Recorder
 from broker.pipeline.request import Answer, Emit, Request
 from broker.pipeline.resilience import Resilience
-from broker.pipeline.service import credential_of, service_of, session_of
+from broker.pipeline.service import credential_of, harmless, service_of, session_of
 from broker.pipeline.story import Story
 from broker.pipeline.touches import Decided, decide
 from broker.pipeline.usage import Usages
@@ -143,7 +142,9 @@ class Pipeline:
                 assert tool.tool.run is not None  # noqa: S101 - step 5 saw to it
                 try:
                     call = self._tool_call(documents, tool, request, decided, story, emit, credential.matcher)
-                    result = await self.resilience.run(connection, tool.tool, call, session, story.tries)
+                    result = await self.resilience.run(
+                        connection, tool.tool, call, session, credential.matcher, story.tries
+                    )
                 except Refusal as refusal:
                     raise harmless(refusal, credential.matcher) from None
                 story.executed()
@@ -177,12 +178,6 @@ class Pipeline:
             Guarded(request.dialogue, matcher, longest, story.asked_of_client),
             self._recorder.digest(whose.encode()),
         )
-
-
-def harmless(refusal: Refusal, matcher: Matcher) -> Refusal:
-    """Return the refusal, unless a connector has let the credential into its words."""
-    words = f"{refusal.message} {refusal.detail}".encode("utf-8", "replace")
-    return LeakBlocked(detail="a refusal held the credential of this call") if matcher.hits(words) else refusal
 
 
 def _check_size(story: Story, arguments: Any, documents: Snapshot) -> None:

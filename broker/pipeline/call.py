@@ -132,12 +132,13 @@ class Pipeline:
     ) -> Released:
         """Open one credential, execute with it, and narrow the result to what the tool declares and policies permit."""
         connection = documents.connections[tool.connector]
-        self.usages.check(connection)
         service = service_of(connection, self._egress)
         delegated = request.identity.on_behalf_of
         try:
             with credential_of(self._vault, service, delegated, tool.tool.scopes) as credential:
-                session = session_of(connection, service, self._egress, credential, self.usages.noting(connection))
+                self.usages.check(connection, credential.grant)
+                noted = self.usages.noting(connection, credential.grant)
+                session = session_of(connection, service, self._egress, credential, noted)
                 story.with_credential(credential, session)
                 assert tool.tool.run is not None  # noqa: S101 - step 5 saw to it
                 try:

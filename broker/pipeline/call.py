@@ -118,6 +118,24 @@ class Pipeline:
                 story.released(result)
         return Answer(story.call_id, story.text, tool.tool.in_mcp)
 
+    def permits(self, request: Request) -> bool:
+        """Tell whether a call that lasts could still begin: by the documents, and with the grants, of this moment."""
+        documents = self._documents.current
+        try:
+            agent = self._switch.active(request.identity)
+            policies = documents.policies_of(agent.workload)
+            tool = documents.catalog.find(request.tool)
+            if tool is None or not policies.mentions(tool.resource):
+                return False
+            access = AccessRequest(
+                request.identity, tool.action, tool.resource, request.arguments, agent=agent, context=_context(request)
+            )
+            service = service_of(documents.connections[tool.connector], self._egress)
+            with credential_of(self._vault, service, request.identity.on_behalf_of, tool.tool.scopes):
+                return decide(policies, access, tool).decision.effect != "deny"
+        except Refusal:
+            return False
+
     def _counting(self, agent: Agent, decision: Decision) -> Change:
         return lambda transaction: self._limits.count(transaction, agent.workload, decision.limits, _now())
 

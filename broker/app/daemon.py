@@ -85,8 +85,9 @@ class Changes:
             logger.warning("the Broker document changed; its changes take effect at the next start")
 
     async def in_force(self, snapshot: Snapshot) -> None:
-        """Cut what is open for agents that may no longer call, and tell those whose tools are others now."""
+        """Cut what is open and would be denied now, and tell those agents whose tools are others now."""
         await self._doors.cut_barred()
+        self._parts.server.beside.subscriptions.end_denied()
         commands = {
             name: one.document.process.as_command(one.document.limits.response_bytes)
             for name, one in snapshot.connections.items()
@@ -96,10 +97,11 @@ class Changes:
         await self._parts.server.listeners.look()
 
     async def keep_cutting(self) -> None:
-        """End every second, for ever, what is open for agents that may no longer call: time ends them too."""
+        """End every second, for ever, what is open and would be denied now: time ends them too, and grants go."""
         while True:
             await asyncio.sleep(_CUT_EVERY)
             await self._doors.cut_barred()
+            self._parts.server.beside.subscriptions.end_denied()
 
     async def refused(self, invalid: Invalid) -> None:
         """Record and log mistakes; the set in force stays. Raises `AuditUnavailable` if they cannot be recorded."""

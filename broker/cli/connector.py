@@ -1,5 +1,6 @@
 """`aam connector`."""
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -100,7 +101,7 @@ def _pin(
         changes = list(differences(found["pinned"] or {}, found["fetched"]))
         pinned = False
         if not as_json:
-            _show(changes)
+            _show(changes, found["sha256"])
         if only is not None and found["sha256"] != only:
             stop("The service says something else now; look at it again.", as_json=as_json, status=PROBLEM)
         if changes and (approved or (not as_json and _wanted())):
@@ -131,52 +132,64 @@ def _wanted() -> bool:
 
 
 def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
-    """Yield what stands differently, as `+ path`, `- path` or `~ path: old -> new`."""
-    if old == new:
+    """Yield what stands differently, as `+ path: value`, `- path` or `~ path: old -> new`.
+
+    Whoever pins it sees every value that is new, written so that none of its characters does anything to a terminal.
+    """
+    before, after = _parts(old), _parts(new)
+    if type(old) is not type(new) or not (before or after):
+        if type(old) is not type(new) or old != new:
+            yield f"~ {path}: {old!r} -> {new!r}"
         return
-    old, new = _by_name(old), _by_name(new)
-    if isinstance(old, Mapping) != isinstance(new, Mapping):  # no named things are as empty as no mapping of them
-        old, new = old or {}, new or {}
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for key in sorted(old.keys() | new.keys()):
-            place = f"{path}.{key}" if path else str(key)
-            if key not in new:
-                yield f"- {place}"
-            elif key not in old:
-                yield from _added(new[key], place)
-            else:
-                yield from differences(old[key], new[key], place)
-    else:
-        yield f"~ {path}: {old!r} -> {new!r}"
+    for part in sorted(before.keys() | after.keys(), key=_rank):
+        place = _below(path, part)
+        if part not in after:
+            yield f"- {place}"
+        elif part not in before:
+            yield from _added(after[part], place)
+        else:
+            yield from differences(before[part], after[part], place)
 
 
 def _added(value: Any, path: str) -> Iterator[str]:
-    """Yield what is new: of things within things, each of them, so that whoever pins it sees every field.
-
-    Descriptions are told whole: agents will read them.
-    """
-    inner = _by_name(value)
-    if isinstance(inner, Mapping) and any(isinstance(_by_name(member), Mapping) for member in inner.values()):
-        for key, member in sorted(inner.items()):
-            yield from _added(member, f"{path}.{key}")
-    elif isinstance(inner, Mapping) and isinstance(inner.get("description"), str):
-        yield f"+ {path}: {inner['description']!r}"
-    elif isinstance(inner, str) and path.endswith(".description"):
-        yield f"+ {path}: {inner!r}"
-    else:
-        yield f"+ {path}"
+    """Yield what is new: of things within things, each of them with its value."""
+    parts = _parts(value)
+    if not parts:
+        yield f"+ {path}: {value!r}"
+    for part in sorted(parts, key=_rank):
+        yield from _added(parts[part], _below(path, part))
 
 
-def _by_name(value: Any) -> Any:
-    """Compare lists of named things by name, whatever their order."""
-    if isinstance(value, list) and value and all(isinstance(one, Mapping) and "name" in one for one in value):
-        return {one["name"]: one for one in value}
-    return value
+def _parts(value: Any) -> dict[str, Any]:
+    """Return what a value consists of: of a list, by name where its members have one each, and else by number."""
+    if isinstance(value, Mapping):
+        return {_word(name): member for name, member in value.items()}
+    if not isinstance(value, list):
+        return {}
+    names = [one.get("name") if isinstance(one, Mapping) else None for one in value]
+    if all(isinstance(name, str) for name in names) and len(set(names)) == len(names):
+        return {_word(name): one for name, one in zip(names, value, strict=True)}  # whatever their order
+    return {f"[{number}]": one for number, one in enumerate(value)}
 
 
-def _show(changes: list[str]) -> None:
+def _word(name: Any) -> str:
+    """Return a name as part of a place: one that could be taken for something else, in quotation marks."""
+    return str(name) if re.fullmatch(r"[\w$-]+", str(name)) else repr(name)
+
+
+def _rank(part: str) -> tuple[int, str]:
+    return (len(part) if part.startswith("[") else 0), part
+
+
+def _below(path: str, part: str) -> str:
+    return path + part if part.startswith("[") or not path else f"{path}.{part}"
+
+
+def _show(changes: list[str], sha256: str) -> None:
     if not changes:
         console.print("[green]Nothing has changed[/green] since it was pinned.")
     for change in changes:
         colour = {"+": "green", "-": "red"}.get(change[0], "yellow")
         console.print(f"[{colour}]{plain(change)}[/{colour}]")
+    if changes:
+        console.print(f"SHA-256 of the whole: {plain(sha256)}")

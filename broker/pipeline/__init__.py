@@ -1,6 +1,6 @@
 """The policy enforcement point: one call, start to end."""
 
-from broker.pipeline.call import Pipeline, harmless
+from broker.pipeline.call import Pipeline
 from broker.pipeline.consents import Consent, Consents
 from broker.pipeline.models import ModelCalls
 from broker.pipeline.recorder import Recorder
@@ -16,7 +16,7 @@ from broker.pipeline.request import (
     silent,
 )
 from broker.pipeline.resilience import Resilience
-from broker.pipeline.service import service_of, session_of
+from broker.pipeline.service import harmless, service_of, session_of
 from broker.pipeline.usage import Usages
 
 __all__ = [

@@ -17,7 +17,6 @@ from broker.errors import (
     ConsentNeeded,
     Draining,
     InvalidArguments,
-    LeakBlocked,
     Refusal,
     UnknownTool,
 )
@@ -28,7 +27,7 @@ from broker.pipeline.payloads import DEEPEST, is_too_deep
 from broker.pipeline.recorder import Change, Recorder
 from broker.pipeline.request import Answer, Emit, Request
 from broker.pipeline.resilience import Resilience
-from broker.pipeline.service import credential_of, service_of, session_of
+from broker.pipeline.service import credential_of, harmless, service_of, session_of
 from broker.pipeline.story import Story
 from broker.pipeline.touches import Decided, decide
 from broker.pipeline.usage import Usages
@@ -119,6 +118,24 @@ class Pipeline:
                 story.released(result)
         return Answer(story.call_id, story.text, tool.tool.in_mcp)
 
+    def permits(self, request: Request) -> bool:
+        """Tell whether a call that lasts could still begin: by the documents, and with the grants, of this moment."""
+        documents = self._documents.current
+        try:
+            agent = self._switch.active(request.identity)
+            policies = documents.policies_of(agent.workload)
+            tool = documents.catalog.find(request.tool)
+            if tool is None or not policies.mentions(tool.resource):
+                return False
+            access = AccessRequest(
+                request.identity, tool.action, tool.resource, request.arguments, agent=agent, context=_context(request)
+            )
+            service = service_of(documents.connections[tool.connector], self._egress)
+            with credential_of(self._vault, service, request.identity.on_behalf_of, tool.tool.scopes):
+                return decide(policies, access, tool).decision.effect != "deny"
+        except Refusal:
+            return False
+
     def _counting(self, agent: Agent, decision: Decision) -> Change:
         return lambda transaction: self._limits.count(transaction, agent.workload, decision.limits, _now())
 
@@ -133,17 +150,20 @@ class Pipeline:
     ) -> Released:
         """Open one credential, execute with it, and narrow the result to what the tool declares and policies permit."""
         connection = documents.connections[tool.connector]
-        self.usages.check(connection)
         service = service_of(connection, self._egress)
         delegated = request.identity.on_behalf_of
         try:
             with credential_of(self._vault, service, delegated, tool.tool.scopes) as credential:
-                session = session_of(connection, service, self._egress, credential, self.usages.noting(connection))
+                self.usages.check(connection, credential.grant)
+                noted = self.usages.noting(connection, credential.grant)
+                session = session_of(connection, service, self._egress, credential, noted)
                 story.with_credential(credential, session)
                 assert tool.tool.run is not None  # noqa: S101 - step 5 saw to it
                 try:
                     call = self._tool_call(documents, tool, request, decided, story, emit, credential)
-                    result = await self.resilience.run(connection, tool.tool, call, session, story.tries)
+                    result = await self.resilience.run(
+                        connection, tool.tool, call, session, credential.matcher, story.tries
+                    )
                 except Refusal as refusal:
                     raise harmless(refusal, credential.matcher) from None
                 story.executed()
@@ -178,12 +198,6 @@ class Pipeline:
             self._recorder.digest(whose.encode()),
             credential.grant,
         )
-
-
-def harmless(refusal: Refusal, matcher: Matcher) -> Refusal:
-    """Return the refusal, unless a connector has let the credential into its words."""
-    words = f"{refusal.message} {refusal.detail}".encode("utf-8", "replace")
-    return LeakBlocked(detail="a refusal held the credential of this call") if matcher.hits(words) else refusal
 
 
 def _check_size(story: Story, arguments: Any, documents: Snapshot) -> None:

@@ -27,6 +27,8 @@ from broker.errors import (
 )
 from broker.pipeline.breaker import Breaker
 from broker.pipeline.records import short
+from broker.pipeline.service import harmless
+from broker.redact import Matcher
 
 _MINUTE = 60.0
 FAILURES = (UpstreamUnreachable, UpstreamTimeout, UpstreamInterrupted, UpstreamFailed)
@@ -102,11 +104,18 @@ class Resilience:
         return self._guards[key]
 
     async def run(
-        self, connection: Connection, tool: Tool, call: ToolCall, session: Session, tries: list[dict[str, Any]]
+        self,
+        connection: Connection,
+        tool: Tool,
+        call: ToolCall,
+        session: Session,
+        matcher: Matcher,
+        tries: list[dict[str, Any]],
     ) -> Any:
         """Run a tool; where it only reads and the service fails, again, so many times as the document says.
 
-        Each time that failed is added to `tries`, but for the last, which is how the call ends.
+        Each time that failed is added to `tries`, but for the last, which is how the call ends; never with words in
+        which the matcher finds the credential.
         """
         assert tool.run is not None  # noqa: S101 - the pipeline saw to it
         limits, guard = connection.document.limits, self.guard(connection)
@@ -122,7 +131,8 @@ class Resilience:
                 if wait is None:
                     raise
                 failure = refusal
-            tries.append({"code": failure.code, "detail": short(failure.detail), "waited_ms": round(wait * 1000)})
+            shown = harmless(failure, matcher)
+            tries.append({"code": shown.code, "detail": short(shown.detail), "waited_ms": round(wait * 1000)})
             await self._sleep(wait)
 
     def _wait(self, refusal: Refusal, limits: LimitsDocument, tried: int) -> float | None:

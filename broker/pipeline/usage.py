@@ -1,7 +1,7 @@
-"""How much of each service's own allowance is used, as its answers say; calls that would use it up are refused."""
+"""How much of a service's allowance each account has used, as answers say; calls that would use it up are refused."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from broker.connector import Usage
@@ -21,28 +21,30 @@ class Noted:
 
 
 class Usages:
-    """The usage of every connector's service."""
+    """The usage of every connector's service, of each grant by itself: a service counts by whom it knows."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._noted: dict[str, Noted] = {}
+        self._noted: dict[str, dict[str, Noted]] = {}
 
-    @property
-    def noted(self) -> Mapping[str, Noted]:
-        """What each service said last, by the connector's name."""
-        return self._noted
+    def largest(self, name: str) -> Noted | None:
+        """Return what a connector's service said last of the grant of which the most is used; None if of none."""
+        every = self._noted.get(name, {}).values()
+        return max(every, key=lambda noted: noted.usage.used / max(1, noted.usage.most), default=None)
 
-    def check(self, connection: Connection) -> None:
-        """Raise `UpstreamBusy`, with when to try again, where the service has no room but what is left to others."""
-        noted = self._noted.get(connection.name)
+    def check(self, connection: Connection, grant: str) -> None:
+        """Raise `UpstreamBusy`, with when to try again, where the grant has no room but what is left to others."""
+        noted = self._noted.get(connection.name, {}).get(grant)
         if noted is None or noted.usage.used < noted.usage.most - connection.document.limits.reserve:
             return
         left = _LOOK_AGAIN - (self._clock() - noted.at)
         if left > 0:
             raise busy(left)
-        self._noted[connection.name] = Noted(noted.usage, self._clock())  # the others wait for what this one finds
+        self._noted[connection.name][grant] = Noted(
+            noted.usage, self._clock()
+        )  # the others wait for what this one finds
 
-    def noting(self, connection: Connection) -> Callable[[Response], bool]:
+    def noting(self, connection: Connection, grant: str) -> Callable[[Response], bool]:
         """Return the connector's `expired`, that notes what each answer says of usage on its way."""
         usage = connection.connector.usage
         if usage is None:
@@ -50,16 +52,16 @@ class Usages:
 
         def expired(response: Response) -> bool:
             if (said := usage(response)) is not None:
-                self._note(connection.name, said)
+                self._note(self._noted.setdefault(connection.name, {}), grant, said)
             return connection.connector.expired(response)
 
         return expired
 
-    def _note(self, name: str, said: Usage) -> None:
-        before = self._noted.get(name)
+    def _note(self, of_connector: dict[str, Noted], grant: str, said: Usage) -> None:
+        before = of_connector.get(grant)
         if before is not None and said.used >= said.most:  # a refusal says that it is used up, and not how much it was
             said = Usage(max(said.most, before.usage.most), max(said.most, before.usage.most))
-        self._noted[name] = Noted(said, self._clock())
+        of_connector[grant] = Noted(said, self._clock())
 
 
 def busy(seconds: float) -> UpstreamBusy:

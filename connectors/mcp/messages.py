@@ -152,7 +152,10 @@ async def answer_to(question: Message, listener: Listener) -> Message:
 
 
 def refusal_of(error: RpcError) -> errors.Refusal:
-    """Return the refusal that stands for a server's protocol error."""
+    """Return the refusal that stands for a server's protocol error.
+
+    None says that the server is not well: it is there, and an agent may have brought the error about, for all agents.
+    """
     detail = f"MCP error {error.code}: {error.words}"
     if error.code == RESOURCE_NOT_FOUND:
         return errors.UpstreamNotFound("The server has no such resource.", detail=detail)
@@ -160,7 +163,7 @@ def refusal_of(error: RpcError) -> errors.Refusal:
         return errors.ClientCannot(detail=detail, needs=_capabilities(error.data))
     if error.code in (INVALID_PARAMS, METHOD_NOT_FOUND):
         return errors.UpstreamRejected(detail=detail)
-    return errors.UpstreamFailed(detail=detail)
+    return errors.UpstreamRejected("The server answered with an error of its own.", detail=detail)
 
 
 def _capabilities(data: Any) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from broker.connector import errors
+from connectors.openapi.exploding import check_members
 from connectors.openapi.snapshot import Body, Operation, Parameter
 
 _PLACE = re.compile(r"\{([^{}]*)\}")
@@ -43,6 +44,7 @@ def prepare(operation: Operation, arguments: Mapping[str, Any], slashes: frozens
     given = [(one, arguments[one.argument]) for one in operation.parameters if arguments.get(one.argument) is not None]
     prepared = Prepared(operation.method, _path(operation, given, slashes))
     for parameter, value in given:
+        check_members(operation, parameter, value)
         match parameter.place:
             case "query":
                 prepared.query += _query(parameter, value)

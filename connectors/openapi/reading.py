@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from connectors.openapi.description import Described, Description, listed, mapping, word
+from connectors.openapi.exploding import closed, declared, is_exploded
 from connectors.openapi.schemas import Schemas
 from connectors.openapi.security import credentials_of
 from connectors.openapi.settings import may_be_set
@@ -47,14 +48,16 @@ class Reader:
         found: list[dict[str, Any]] = []
         of_body: list[Mapping[str, Any]] = []
         taken: set[str] = {"body", "limit", "cursor", "distinct"}
-        for node in self._stated(described):
+        stated = list(self._stated(described))
+        beside = {(str(one.get("in")), str(one.get("name")).lower()) for one in stated} | self._fixed
+        for node in stated:
             place, name = word(node.get("in")), node.get("name")
             if (str(place), str(name).lower()) in self._fixed:
                 continue
             if place in {"body", "formData"}:
                 of_body.append(node)
             elif isinstance(name, str) and place in _STYLES and self._offered(place, name):
-                found.append(self._parameter(node, name, str(place), taken))
+                found.append(self._parameter(node, name, str(place), taken, beside))
             elif node.get("required") is True:
                 raise Unusable(f"it needs {name!r} in {place!r}, which is nothing that an agent may set")
         self._check_path(described, found)
@@ -77,11 +80,16 @@ class Reader:
             return _NO_NAME.search(name) is None
         return bool(name) and len(name) <= 200 and name.isprintable()  # noqa: PLR2004 - no real name is so long
 
-    def _parameter(self, node: Mapping[str, Any], name: str, place: str, taken: set[str]) -> dict[str, Any]:
+    def _parameter(
+        self, node: Mapping[str, Any], name: str, place: str, taken: set[str], beside: set[tuple[str, str]]
+    ) -> dict[str, Any]:
         style, explode, schema = self._written(node, place)
         of = self._schemas.of_argument(schema)
         if isinstance(node.get("description"), str) and "description" not in of and "$ref" not in of:
             of |= {"description": " ".join(node["description"].split())[:300]}
+        members = declared(self._description, schema) if is_exploded(style, explode=explode) else None
+        own = [one for one in sorted(members or ()) if one == name or (place, one.lower()) not in beside]
+        beside |= {(place, one.lower()) for one in own}  # nor may two objects have the same
         return {
             "name": name,
             "argument": _argument(name, place, taken),
@@ -90,7 +98,8 @@ class Reader:
             "explode": explode,
             "reserved": node.get("allowReserved") is True,
             "required": place == "path" or node.get("required") is True,
-            "schema": of,
+            **({} if members is None else {"members": own}),
+            "schema": of if members is None else closed(of, own),
         }
 
     def _written(self, node: Mapping[str, Any], place: str) -> tuple[str, bool, Any]:

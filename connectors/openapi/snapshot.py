@@ -26,6 +26,8 @@ class Parameter(_Part):
     explode: bool = False
     reserved: bool = False
     """Whether reserved characters stand as they are."""
+    members: frozenset[str] = frozenset()
+    """Of an object that is exploded: the members that it may have, each a parameter of the request by itself."""
     required: bool = False
     of: dict[str, Any] = Field(alias="schema")
 

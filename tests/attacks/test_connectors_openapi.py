@@ -127,6 +127,38 @@ def test_a_cookie_is_one_cookie(value: str) -> None:
     assert not set(cookie) & set('; "\r\n=')
 
 
+FILTER = {"type": "object", "properties": {"status": {}, "owner": {}, "api_key": {}, "cursor": {}, "Page": {}}}
+BESIDE = ("owner", "api_key", "API_KEY", "cursor", "limit", "page", "Page", "filter[owner]", "status&owner", "else")
+
+
+@pytest.mark.parametrize("explode", [{}, {"style": "spaceDelimited", "explode": True}])
+@pytest.mark.parametrize(
+    "schema", [FILTER, {"$ref": "#/components/schemas/F"}, {"anyOf": [FILTER, {"type": "string"}]}]
+)
+def test_an_object_is_no_parameter_but_those_that_its_schema_declares(schema: Any, explode: dict[str, Any]) -> None:
+    """Exploded, its members stand in the query: none is another parameter, a credential, or how a list goes on."""
+    text = {"type": "string"}
+    parameters = [
+        {"name": "filter", "in": "query", "schema": schema, **explode},
+        *({"name": name, "in": "query", "schema": text} for name in ("owner", "cursor", "limit")),
+    ]
+    records = {"type": "object", "properties": {"next_cursor": text, "items": {"type": "array", "items": FILTER}}}
+    key = {"k": {"type": "apiKey", "in": "query", "name": "api_key"}}
+    described = describing(parameters, records, components={"securitySchemes": key, "schemas": {"F": FILTER}})
+    pages = {"by": "page", "parameter": "page"}
+    (tool,) = (catalog_tool("n", tool) for tool in tools(described, pages=pages))
+    one = Operation.model_validate(next(iter(pinned(described, pages=pages)["resources"]["notes"].values())))
+
+    assert prepare(one, {"filter": {"status": "open"}}, frozenset()).target() == "/notes?status=open"
+    tool.check({"filter": {"status": "open"}})
+    for name in BESIDE:
+        with pytest.raises(InvalidArguments):
+            prepare(one, {"filter": {name: "x"}}, frozenset())
+        if name != "Page":
+            with pytest.raises(InvalidArguments):
+                tool.check({"filter": {name: "x"}})
+
+
 # --- Descriptions ----------------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import mcp_types as types
 import pytest
 
@@ -156,6 +157,32 @@ async def test_a_subscription_tells_of_changes_and_is_on_record(broker: ServedBr
     outcome = broker.outcome(running.pop())
     assert outcome["status"] == "released"
     assert outcome["asked_of_client"]["notifications/resources/updated"] >= 1
+
+
+async def test_a_subscription_ends_with_the_rule_that_permitted_it(broker: ServedBroker) -> None:
+    """0088: it is a call that lasts, and lasts no longer than it could begin; another that is permitted goes on."""
+    rules = [{"resource": "up.*", "actions": ["*"]}]
+    spec = {"identity": {"workload": ANALYST}, "tools": rules}
+    watched = types.SubscribeRequest(params=types.SubscribeRequestParams(uri="test://watched-resource"))
+
+    async with connected(broker, "streamable-http", "legacy") as client:
+        await client.session.send_request(watched, types.EmptyResult)
+        (running,) = {call_id for call_id, _ in broker.open_calls()}
+        broker.await_(_look_for_the_denied, broker)
+        assert broker.open_calls()
+
+        rules[0]["actions"] = ["call", "read"]
+        broker.written.put("policy.yaml", document("AgentPolicy", "analyst", spec))
+        await anyio.to_thread.run_sync(until, lambda: not broker.open_calls())
+        rules[0]["actions"] = ["*"]
+        broker.written.put("policy.yaml", document("AgentPolicy", "analyst", spec))
+        await anyio.to_thread.run_sync(until, lambda: Wire(broker).ask("prompts/list").result["prompts"])
+
+    assert broker.outcome(running)["status"] == "released"
+
+
+async def _look_for_the_denied(broker: ServedBroker) -> None:
+    broker.parts.server.beside.subscriptions.end_denied()
 
 
 @pytest.mark.parametrize("era", ERAS)

@@ -2,16 +2,26 @@
 
 import contextlib
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.connector import BreakerDocument, LimitsDocument
-from broker.errors import CircuitOpen, ConnectorBusy, UpstreamFailed, UpstreamNotFound
+from broker.egress import Limits
+from broker.egress.database import postgres
+from broker.errors import CircuitOpen, ConnectorBusy, Refusal, UpstreamFailed, UpstreamNotFound
 from broker.pipeline.breaker import Breaker
 from broker.pipeline.resilience import Guard
+from connectors.mcp.messages import RpcError, refusal_of
 
+STATES = ("21000", "0A000", "54001", "P0001", "44000", "22012", "42883")
+"""SQLSTATEs that a statement of an agent's own can bring about."""
+AGENTS_OWN = [
+    *(postgres._refused(SimpleNamespace(sqlstate=state), Limits(), writing=False) for state in STATES),
+    *(refusal_of(RpcError(number, "")) for number in (-32603, -32602, -32601, -32600, -32000, 1)),
+]
 DOCUMENT = BreakerDocument(failures=3, open_seconds=10)
 STEPS = st.lists(st.sampled_from(["ok", "fail", "refuse", "crash", "wait"]), max_size=60)
 
@@ -135,3 +145,22 @@ def test_calls_at_once_are_counted_while_they_run() -> None:
     assert call(guard, limits, "ok")
     endings.pop()()
     assert guard.running == 0
+
+
+@pytest.mark.parametrize("refusal", AGENTS_OWN, ids=lambda refusal: refusal.detail)
+def test_what_one_agent_brings_about_closes_no_service_to_another(refusal: Refusal) -> None:
+    """A hostile argument is answered with an error, ten times; another agent's call passes."""
+    guard, limits = Guard(Clock()), LimitsDocument(breaker=DOCUMENT)
+
+    for _ in range(10):
+        with contextlib.suppress(Refusal), guard.passing(limits):
+            raise refusal
+
+    assert guard.breaker.state(DOCUMENT) == "closed"
+    assert call(guard, limits, "ok")
+
+
+@pytest.mark.parametrize("state", ["57P01", "58030", "XX000", "08006"])
+def test_a_database_that_says_it_is_not_well_is_left_alone(state: str) -> None:
+    """Whoever asks: the same classes count as failures."""
+    assert isinstance(postgres._refused(SimpleNamespace(sqlstate=state), Limits(), writing=False), UpstreamFailed)

@@ -2,19 +2,24 @@
 
 import json
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from broker.connector import ConnectorDocument, Session, Tool, ToolCall
 from broker.egress import Secret
-from broker.errors import Refusal
+from broker.errors import Refusal, UpstreamFailed
 from broker.oauth import ApiKeyGrant
+from tests.support import failing
 from tests.support.broker import Line, open_line
 from tests.support.documents import ANALYST, OTHER, Written
 from tests.support.failing import Failing, FailingService, connector_documents
+from tests.support.windows import Pieces
 
+KEY = "an-api-key-0123456789"
 ACTOR = {"user": "test", "uid": 0, "role": "admin"}
 PARTS = ("ok", "500", "404", "drop", "flaky", "limited")
 RETRIES = "limits: {retries: {most: 2, first_seconds: 0.01}"
@@ -55,7 +60,7 @@ def run(written: Written, service: FailingService) -> Callable[[Case], None]:
         async def main() -> None:
             async with open_line(written, Failing(), grant=False) as line:  # type: ignore[arg-type] # it finds
                 for name in names:
-                    await line.parts.vault.add(name, ApiKeyGrant(Secret("an-api-key-0123456789")), ACTOR)
+                    await line.parts.vault.add(name, ApiKeyGrant(Secret(KEY)), ACTOR)
                 await case(line, service)
 
         anyio.run(main, backend_options={"use_uvloop": True})
@@ -97,6 +102,33 @@ def test_a_read_is_tried_again_and_every_time_is_on_record(run: Callable[[Case],
         assert refusal is not None
         assert refusal.call_id is not None
         assert len(line.outcome(refusal.call_id)["tries"]) == 2
+
+    run(case)
+
+
+def test_a_try_that_failed_leaves_no_credential_on_record(
+    run: Callable[[Case], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vault: no eight bytes of a key are in the trail, wherever a service echoes it; here, in an error, once."""
+    echoes = ["cannot validate " + KEY]
+
+    async def read(call: ToolCall, session: Session) -> Any:
+        answer = await failing.read(call, session)
+        if echoes:
+            raise UpstreamFailed(detail=echoes.pop())
+        return answer
+
+    def tools(document: ConnectorDocument, snapshot: Any) -> list[Tool]:
+        found = failing.tools(document, snapshot)
+        return [replace(tool, run=read) if tool.reads_only else tool for tool in found]
+
+    monkeypatch.setattr(Failing, "connector", replace(failing.CONNECTOR, tools=tools))
+
+    async def case(line: Line, _service: FailingService) -> None:
+        answer = await line.call("flaky_notes_read", {"id": "n1"})
+        (tried,) = line.outcome(answer.call_id)["tries"]
+        assert tried["code"] == "leak_blocked"
+        assert not Pieces(KEY).in_(json.dumps(line.records()).encode())
 
     run(case)
 

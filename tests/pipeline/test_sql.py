@@ -1,18 +1,23 @@
 """A database through the whole pipeline: documents, decision part by part, call, trail."""
 
+import asyncio
 import json
 import sqlite3
-from contextlib import closing
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from broker.connector import Connector
 from broker.connector.installed import find_connector
 from broker.documents import load
 from broker.documents.snapshot import Invalid
+from broker.egress.database import sqlite
 from broker.errors import AccessDenied, ApprovalNeeded, InvalidArguments
 from connectors.sql import CONNECTOR
 from tests.support.broker import Line, open_line
@@ -133,6 +138,41 @@ def test_a_table_is_read_within_its_rule_and_written_where_two_documents_say_so(
     in_line(shop, case)
     with closing(sqlite3.connect(shop.directory / "data/shop.db")) as connection:
         assert connection.execute("SELECT status FROM orders WHERE id = 1").fetchone() == ("paid",)
+
+
+def test_a_write_that_is_cut_off_is_undone_and_never_said_to_be_cancelled(
+    shop: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for a lock in a thread that nobody can stop: it must not be final after the trail said otherwise."""
+    begun, ended, opened = threading.Event(), threading.Event(), sqlite._opened
+
+    @contextmanager
+    def noted(*arguments: Any) -> Iterator[sqlite3.Connection]:
+        try:
+            with opened(*arguments) as connection:
+                begun.set()
+                yield connection
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(sqlite, "_opened", noted)
+
+    async def case(line: Line) -> None:
+        with closing(sqlite3.connect(shop.directory / "data/shop.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            change = {"key": {"id": 1}, "values": {"status": "paid"}}
+            calling = asyncio.create_task(line.call("shop_orders_update", change))
+            await anyio.to_thread.run_sync(begun.wait)
+            calling.cancel()
+            await asyncio.wait([calling])
+            other.execute("ROLLBACK")
+            await anyio.to_thread.run_sync(ended.wait)
+            await line.parts.recorder.note("mark")
+
+            assert line.last_status() == "outcome_unknown"
+            assert other.execute("SELECT status FROM orders WHERE id = 1").fetchone() == ("open",)
+
+    in_line(shop, case)
 
 
 def test_an_approval_of_a_table_is_an_approval_of_a_query_on_it(shop: Written) -> None:

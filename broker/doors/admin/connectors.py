@@ -90,8 +90,8 @@ def _snapshot(operators: Operators, connection: Connection) -> dict[str, Any] | 
 
 
 def _usage(operators: Operators, name: str, reserve: int) -> dict[str, Any] | None:
-    """Return what the service said last of how much it allows; None if it has said nothing since the start."""
-    noted = operators.usages.noted.get(name)
+    """Return what the service said last of the account of which the most is used; None if it has said nothing yet."""
+    noted = operators.usages.largest(name)
     if noted is None:
         return None
     seconds_ago = max(0, round(time.monotonic() - noted.at))

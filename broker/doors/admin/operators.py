@@ -156,7 +156,7 @@ class Operators:
         service = service_of(connection, self.egress)
         code: str | None = InternalError.code
         with self.vault.open_for_operator(service, grant) if service.kinds else NoCredential() as credential:
-            expired = self.usages.noting(connection)
+            expired = self.usages.noting(connection, credential.grant)
 
             def noted(answer: Answer) -> bool:
                 if noting is not None:

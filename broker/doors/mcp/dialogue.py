@@ -86,6 +86,8 @@ class Following(ClientDialogue):
         self._tell = tell
         self.open = asyncio.Event()
         self.over = asyncio.Event()
+        self.permitted: Callable[[], bool] = lambda: True
+        """Whether it could still begin."""
 
     async def updated(self, uri: str) -> None:
         """Tell the client."""

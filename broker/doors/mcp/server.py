@@ -207,6 +207,8 @@ class McpServer:
         answers, state = getattr(params, "input_responses", None), getattr(params, "request_state", None)
         dialogue = following or ClientDialogue(context, answers, state)
         request = Request(caller.identity, tool, arguments, _origin(context, caller), dialogue)
+        if following is not None:
+            following.permitted = partial(self._pipeline.permits, request)
         try:
             return await self._pipeline.call(request, emit)
         except Refusal as refusal:

@@ -55,6 +55,13 @@ class Subscriptions:
             for following, _ in list(self._open.get(one, {}).values()):
                 following.over.set()
 
+    def end_denied(self) -> None:
+        """End those that could no longer begin: their rule or grant has gone."""
+        for of_owner in list(self._open.values()):
+            for following, _ in list(of_owner.values()):
+                if not following.permitted():
+                    following.over.set()
+
     def _forget(self, owner: object, uri: str, following: Following) -> None:
         of_owner = self._open.get(owner, {})
         found = of_owner.get(uri)

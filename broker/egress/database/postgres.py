@@ -273,9 +273,14 @@ def _refused(error: Any, limits: Limits, *, writing: bool) -> Refusal:
         return UpstreamBusy("The database is busy with another change; try again.", detail=detail, retry_after=1)
     if not state:
         return (UpstreamInterrupted if writing else UpstreamMalformed)(detail=detail)
-    return UpstreamFailed(detail=detail)
+    if state[:2] in _NOT_WELL:
+        cut = writing and state[:2] in {"08", "57"}  # maybe in its COMMIT
+        return (UpstreamInterrupted if cut else UpstreamFailed)(detail=detail)
+    return UpstreamRejected("The database does not do what the statement asks for.", detail=detail)
 
 
+_NOT_WELL = {"08", "57", "58", "F0", "XX"}
+"""Classes of SQLSTATEs that say so of the database; any other is about the statement, which an agent may have made."""
 _PINNED = "The table is no longer as it was pinned; an administrator must fetch its description again."
 _IN_OUR_WORDS = {
     "42P01": _PINNED,

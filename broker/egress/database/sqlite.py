@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from broker.errors import (
     UpstreamBusy,
     UpstreamFailed,
     UpstreamForbidden,
+    UpstreamInterrupted,
     UpstreamRejected,
     UpstreamTooLarge,
     UpstreamUnreachable,
@@ -74,17 +76,20 @@ async def write(
     changed: Changed,
     permitted: Permitted,
 ) -> None:
-    """Run a statement that changes rows, in one transaction."""
+    """Run a statement that changes rows, in one transaction; whoever is cut off cannot know whether it is final."""
+    dispatch.sent = True  # before there is a thread, which may wait for a lock when nobody waits for it any more
+    given_up = threading.Event()
 
     def work(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("BEGIN IMMEDIATE")
-        dispatch.sent = True
         connection.set_authorizer(_authorizer(permitted, writing=True))
         try:
             cursor = connection.execute(statement, _named(parameters))
             rows = Rows(cursor.fetchall())
             changed(rows, len(rows.rows))
+            if given_up.is_set():
+                raise UpstreamInterrupted(detail="cut off before it was final, and undone")
         except BaseException:
             connection.set_authorizer(None)
             connection.execute("ROLLBACK")
@@ -92,7 +97,10 @@ async def write(
         connection.set_authorizer(None)
         connection.execute("COMMIT")
 
-    await _run(file, "rw", limits, work)
+    try:
+        await _run(file, "rw", limits, work)
+    finally:
+        given_up.set()
 
 
 async def _run(file: str, mode: str, limits: Limits, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -195,7 +203,9 @@ def _refused(error: sqlite3.Error, limits: Limits) -> Refusal:
         return UpstreamForbidden(detail=detail)
     if name == "SQLITE_TOOBIG":
         return UpstreamTooLarge(detail=detail)
-    if name == "SQLITE_ERROR" or isinstance(error, sqlite3.InterfaceError | sqlite3.ProgrammingError):
+    if name in {"SQLITE_ERROR", "SQLITE_MISMATCH"} or isinstance(
+        error, sqlite3.InterfaceError | sqlite3.ProgrammingError
+    ):
         return UpstreamRejected(
             "The database does not take the statement: a function or operator that it does not have, or a table that "
             "is no longer as it was pinned.",

@@ -18,7 +18,15 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
 def fill(place: str, style: str, value: Any, *, path: str = "/x", body: Any = None, **more: Any) -> Prepared:
     """Fill in one parameter, called `color`, or a body."""
-    parameter = {"name": "color", "argument": "color", "place": place, "style": style, "schema": {}, **more}
+    parameter = {
+        "name": "color",
+        "argument": "color",
+        "place": place,
+        "style": style,
+        "schema": {},
+        "members": list(OBJECT),
+        **more,
+    }
     operation = Operation.model_validate(
         {
             "method": "POST",

@@ -123,6 +123,8 @@ class Attempt:
         if failure is not None:
             self.trouble, self.detail = failure.trouble or self.trouble, failure.detail
             free = failure.trouble in _NOT_TAKEN or (self.target.provider.routes and isinstance(error, Failed))
+            if isinstance(error, Broken):  # it had taken the work up, unless it says otherwise at once
+                free = error.free
             if free and not emitted:
                 self.hold.unsent()
             return error if isinstance(error, Refusal) and emitted else failure.refusal()

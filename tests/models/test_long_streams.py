@@ -140,6 +140,17 @@ def test_few_long_events_are_cut_too(gateway: Gateway) -> None:
     assert events_of(text)[-1]["choices"][0]["finish_reason"] == "length"
 
 
+def test_a_long_answer_comes_whole(gateway: Gateway) -> None:
+    """An answer of many tokens is megabytes of events: its bound is its cap."""
+    gateway.behaves(events=chatted([chunk({"content": " word"}, system_fingerprint="f" * 60)] * 20_000))
+
+    _, text = gateway.stream(CHAT[0], {**CHAT[1], "max_tokens": 32_000})
+
+    assert len(text) > 4 << 20
+    assert text.count(" word") == 20_000
+    assert text.endswith(DONE)
+
+
 def followed(api: Any, *found: Any, choices: int = 1) -> Any:
     """Return what has followed these events to their end."""
     following = watch(api, 100, choices, wants_usage=True)

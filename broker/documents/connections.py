@@ -115,11 +115,15 @@ def _connection(findings: Findings, document: Document, connector: Connector) ->
 
 
 def _limits(connector: Connector, spec: ConnectorDocument) -> Limits:
-    """Return a connector's caps: a model may think for longer than other services, unless its document says not."""
-    limits = spec.limits.limits()
-    if connector.models is None or "total_seconds" in spec.limits.model_fields_set:
+    """Return a connector's caps: a model thinks longer and says more than others, unless its document says not."""
+    limits, said = spec.limits.limits(), spec.limits.model_fields_set
+    if connector.models is None:
         return limits
-    return replace(limits, total_seconds=connector.models.seconds)
+    usual: dict[str, Any] = {
+        "total_seconds": connector.models.seconds,
+        "response_bytes": connector.models.response_bytes,
+    }
+    return replace(limits, **{name: one for name, one in usual.items() if name not in said})
 
 
 def _database(findings: Findings, document: Document) -> DatabasePlace | None:

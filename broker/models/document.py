@@ -175,5 +175,6 @@ ROUTING = frozenset(
     | {"stream", "n", "best_of", "max_tokens", "max_completion_tokens", "max_output_tokens", "tools", "debug"}
     | {"user", "session_id", "trace", "stream_options", "messages", "input", "system", "usage", "max_tool_calls"}
     | {"stop_server_tools_when", "image_config", "modalities", "audio", "inference_geo", "speed"}
+    | {"prediction", "prompt_cache_retention"}
 )
 """Fields by which a request could choose what answers it, or what that costs: never among `parameters`."""

@@ -32,6 +32,7 @@ _TOO_LONG = ("prompt is too long", "maximum context length", "context window")
 _FIRST_OF_SERVERS = 500
 _GAVE_UP = frozenset({408, 499})  # the provider stopped waiting, or says that we did: it may have been at work
 _TURNED_AWAY = frozenset({503, 529})  # any proxy says these, too, whatever became of the work behind it
+_OK, _ERRORS = 200, range(400, 600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,19 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     return Failure(_trouble(status, code, words), status, code, _seconds(headers.get("retry-after")))
 
 
+def failure_within(error: Any) -> Failure:
+    """Return what an error in the midst of a stream means, where there is no status but what its own code says.
+
+    Whatever it is, the request was taken: it is never the request alone that is wrong.
+    """
+    said = error.get("code") if isinstance(error, dict) else None
+    if isinstance(said, str) and said.isascii() and said.isdecimal() and len(said) < _LONGEST_CODE:
+        said = int(said)
+    status = said if type(said) is int and said in _ERRORS else _OK
+    code, words = _words(error)
+    return Failure(_trouble(status, code, words) or "unavailable", status, code)
+
+
 def _trouble(status: int, code: str | None, words: str) -> Trouble | None:
     if code in _CONTEXT or (status < _FIRST_OF_SERVERS and any(one in words for one in _TOO_LONG)):
         return "context_length"
@@ -104,7 +118,10 @@ def _code(body: bytes) -> tuple[str | None, str]:
         said: Any = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None, ""
-    error = said.get("error") if isinstance(said, dict) else None
+    return _words(said.get("error") if isinstance(said, dict) else None)
+
+
+def _words(error: Any) -> tuple[str | None, str]:
     if not isinstance(error, dict):
         return None, ""
     metadata = error.get("metadata")

@@ -10,6 +10,7 @@ from broker.connector import Api
 from broker.errors import ModelFieldRefused, ModelRequestInvalid
 from broker.models import content
 from broker.models.fields import ALLOWED, INERT, WHY
+from broker.models.reasoning import check_reasoning
 from broker.models.route import Route
 
 Raw = msgspec.Raw
@@ -76,7 +77,7 @@ def read(api: Api, fields: dict[str, Raw], alias: str, route: Route, size: int) 
     tools, own_tools = content.check_tools(api, left)
     found = content.look(api, left, route.document.media)
     wanted_cap = min((cap for cap in caps if cap is not None), default=None)
-    content.check_thinking(api, left, wanted_cap, route.document.max_output_tokens)
+    check_reasoning(api, left, wanted_cap, route.document.max_output_tokens)
     return Wanted(
         api,
         alias,
@@ -89,7 +90,7 @@ def read(api: Api, fields: dict[str, Raw], alias: str, route: Route, size: int) 
         tools,
         own_tools,
         size,
-        left,
+        left | found.instead,
     )
 
 

@@ -30,10 +30,6 @@ _SHAPES: Mapping[Api, Shape] = {
     "embeddings": "openai-embeddings",
 }
 _OWN_TOOL_TOKENS = 1024  # a description that the provider writes itself; Anthropic's are 245 to 735
-_NOT_TAKEN: frozenset[Trouble | None] = frozenset(
-    {None, "rate_limited", "overloaded", "credential", "context_length", "moderation"}
-)
-"""Troubles in which a provider says, in a stream, that it did not take the work up, so that nothing was billed."""
 _TROUBLES: tuple[tuple[type[Refusal], Trouble], ...] = (
     (UpstreamTimeout, "timeout"),
     (UpstreamUnreachable, "unavailable"),
@@ -120,13 +116,11 @@ class Attempt:
     def failed(self, error: Exception, *, sent: bool, emitted: bool) -> Refusal:
         """Note why it failed, and settle: nothing where the provider has not taken the work; all of it, otherwise."""
         self.status, self.ms = "failed", self.elapsed()
-        failure = error.failure if isinstance(error, Failed | Broken) else None
-        if failure is not None:
+        if isinstance(error, Failed | Broken):
+            failure = error.failure
             self.trouble, self.detail = failure.trouble or self.trouble, failure.detail
-            if isinstance(error, Failed):
-                free = failure.free or self.target.provider.routes
-            else:
-                free = failure.trouble in _NOT_TAKEN
+            # What broke off a stream had taken the work up, unless it says otherwise at once
+            free = error.free if isinstance(error, Broken) else failure.free or self.target.provider.routes
             if free and not emitted:
                 self.hold.unsent()
             return error if isinstance(error, Refusal) and emitted else failure.refusal()

@@ -32,7 +32,7 @@ from broker.pipeline.story import Story
 from broker.pipeline.touches import Decided, decide
 from broker.pipeline.usage import Usages
 from broker.policy import AccessRequest, Context, Decision
-from broker.redact import Bounds, Matcher, Released, release
+from broker.redact import Bounds, Released, release
 from broker.vault import Credential, Vault
 from broker.vault.cursors import CursorSealer
 

@@ -289,9 +289,8 @@ class _Trying:
         return following.tail
 
     def _cut(self, attempt: Attempt, following: Watch) -> bytes:
-        """End a stream that goes on beyond the cap: an overrun, as a token is an event at most."""
+        """End a stream that goes on beyond the cap: it costs what was held, as only usage shows that it was more."""
         attempt.status, attempt.detail = "over_cap", "the provider went on beyond the output cap"
-        attempt.hold.ran_over(following.events // self._wanted.choices)
         end = following.cut()
         if not end:
             raise OutputOverCap

@@ -10,6 +10,7 @@ from broker.errors import StreamBroken
 
 DONE = b"[DONE]"
 Read = TypeVar("Read")
+_TEXT_ALONE = frozenset({"role", "content", "refusal"})  # as most pieces are
 
 
 class Choice(msgspec.Struct):
@@ -108,6 +109,8 @@ def bytes_of_choice(delta: Any) -> int:
     if not isinstance(delta, dict):
         return 0
     said = bytes_in(delta.get("content")) + bytes_in(delta.get("refusal"))
+    if delta.keys() <= _TEXT_ALONE:
+        return said
     said += max(bytes_in(delta.get("reasoning")), bytes_in(delta.get("reasoning_content"))) or _detailed(delta)
     for call in _calls(delta):
         said += bytes_in(call.get("arguments")) + bytes_in(call.get("input"))

@@ -168,3 +168,22 @@ def test_a_result_over_the_cap_is_withheld(in_line: InLine, notes: Notes) -> Non
         assert line.outcome(str(refusal.call_id))["status"] == "withheld"
 
     in_line(case)
+
+
+def test_a_call_that_lasts_could_begin_for_as_long_as_rule_and_grant_are_there(in_line: InLine) -> None:
+    """0088: what is asked again of a subscription: by the documents, and with the grants, of this moment."""
+
+    async def case(line: Line) -> None:
+        identity = WorkloadIdentity(ANALYST, "prod", "jwt-svid", "development", "sha256:0")
+        origin = Origin(transport="streamable-http", source="127.0.0.1")
+        asked = Request(identity, "notes_notes_read", {"id": "n1"}, origin)
+        permits = line.parts.pipeline.permits
+
+        assert permits(asked)
+        assert not permits(replace(asked, tool="notes_notes_purge"))
+        assert not permits(replace(asked, tool="notes_notes_unknown"))
+        for grant in line.parts.vault.grants():
+            await line.parts.vault.revoke(grant.id, None, {"user": "test", "uid": 0, "role": "admin"})
+        assert not permits(asked)
+
+    in_line(case)

@@ -122,6 +122,13 @@ def test_a_state_is_of_no_use_but_to_its_own_call(broker: ServedBroker, wire: Wi
     assert refused.code == "request_state_invalid"
 
 
+def test_the_state_of_a_question_of_the_brokers_own_goes_to_no_server(wire: Wire) -> None:
+    """asking.py: a client that repeats an approved call sends back what it was given; the call is as any other."""
+    answered = second_round(wire, "up_test_simple_text", "aam:0197a3c2-0000-7000-8000-000000000000")
+
+    assert answered.result["content"][0]["type"] == "text"
+
+
 def test_a_client_that_cannot_be_asked_is_told_what_is_needed(wire: Wire) -> None:
     """MCP 2026-07-28: MissingRequiredClientCapability names what the client would have to declare."""
     refused = wire.call(f"up_{STATE}")

@@ -16,6 +16,13 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from broker.doors.mcp.refusals import META, facts
 from broker.errors import ApprovalNeeded, Refusal
 
+_OURS = "aam:"  # before a state that says nothing to a server behind the tool
+
+
+def for_the_server(answers: Any, state: str | None) -> tuple[Any, str | None]:
+    """Return what a client answers to a server behind the tool: not what it answers to a question of ours."""
+    return (None, None) if state is not None and state.startswith(_OURS) else (answers, state)
+
 
 @dataclass(frozen=True, slots=True)
 class _Question:
@@ -38,7 +45,7 @@ def asked(
         params = types.ElicitRequestURLParams(message=question.words, url=question.url)
         return types.InputRequiredResult(
             input_requests={question.name: types.ElicitRequest(params=params)},
-            request_state=question.id,
+            request_state=_OURS + question.id,
             _meta={META + name: value for name, value in facts(refusal).items()},
         )
     params = types.ElicitRequestURLParams(message=question.words, url=question.url, elicitation_id=question.id)

@@ -19,7 +19,7 @@ from broker.catalog import CatalogTool
 from broker.documents import Documents
 from broker.doors.entrance import CALLING, Caller
 from broker.doors.mcp import meta
-from broker.doors.mcp.asking import asked
+from broker.doors.mcp.asking import asked, for_the_server
 from broker.doors.mcp.beside import Beside, in_mcp
 from broker.doors.mcp.dialogue import ClientDialogue, Following
 from broker.doors.mcp.listeners import Listeners, Lists
@@ -204,7 +204,8 @@ class McpServer:
             await context.session.report_progress(done, total)
 
         caller = caller_of(context)
-        answers, state = getattr(params, "input_responses", None), getattr(params, "request_state", None)
+        given = getattr(params, "input_responses", None), getattr(params, "request_state", None)
+        answers, state = for_the_server(*given)
         dialogue = following or ClientDialogue(context, answers, state)
         request = Request(caller.identity, tool, arguments, _origin(context, caller), dialogue)
         if following is not None:

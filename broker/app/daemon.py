@@ -88,8 +88,12 @@ class Changes:
         """Cut what is open and would be denied now, and tell those agents whose tools are others now."""
         await self._doors.cut_barred()
         self._parts.server.beside.subscriptions.end_denied()
-        named = {name for name, one in snapshot.connections.items() if one.document.process is not None}
-        await self._parts.egress.processes.keep_only(named)
+        commands = {
+            name: one.document.process.as_command(one.document.limits.response_bytes)
+            for name, one in snapshot.connections.items()
+            if one.document.process is not None
+        }
+        await self._parts.egress.processes.keep_only(commands)
         await self._parts.server.listeners.look()
 
     async def keep_cutting(self) -> None:

@@ -36,7 +36,7 @@ class Ask:
     answers: int = 1
     """`n`, `best_of`: the output is paid so many times."""
     cache_writes: Literal["5m", "1h"] | None = None
-    """For how long the request asks the provider to cache: writing may cost more than reading anew."""
+    """For how long the request asks the provider to cache. Some write to their cache unasked, for the shorter time."""
 
     @property
     def tokens(self) -> int:
@@ -63,9 +63,5 @@ class Ask:
         return max(map(self._input_rate, tiers)), max(max(tier.output, tier.reasoning) for tier in tiers)
 
     def _input_rate(self, tier: Tier) -> int:
-        rates = [tier.input, tier.cache_read]
-        if self.cache_writes is not None:
-            rates.append(tier.cache_write)
-        if self.cache_writes == "1h":
-            rates.append(tier.cache_write_1h)
-        return max(rates)
+        hour = tier.cache_write_1h if self.cache_writes == "1h" else 0
+        return max(tier.input, tier.cache_read, tier.cache_write, hour)

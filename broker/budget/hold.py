@@ -1,10 +1,10 @@
 """One hold: the most that one attempt may cost, held in every window that it counts in, and settled once.
 
 hold = ledger.hold(call_id, 1, agent, allowance, target, ask, rates)
-await story.begin(hold.begin)          # in the call's first commit; raises, and then nothing is held
+story.settles(hold.settle)             # in the call's last commit, whatever ended it: said first, as who leaves
+await story.begin(hold.begin)          # while its first is under way does not undo it; raises: nothing is held
 ... hold.output_tokens is the cap for the request to the provider ...
 hold.used(usage)                       # or unsent(), charged(cost), ran_over(tokens); nothing known: all of it
-story.settles(hold.settle)             # in its last commit, whatever ended it
 """
 
 import dataclasses

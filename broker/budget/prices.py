@@ -6,6 +6,7 @@ Rates are nano-dollars per million tokens, so a dollar per million is 1_000_000_
 import datetime
 import functools
 import importlib.metadata
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal
@@ -16,6 +17,8 @@ from broker.budget.usage import Usage
 
 MILLION = 10**6
 _RATES = ("input", "output", "cache_read", "cache_write", "cache_write_1h", "reasoning")
+_SEARCHES = re.compile(r"(?<![a-z])(?:search|deep-research|sonar|online)(?![a-z])")
+"""Models that search the web for every call, and bill that beside tokens: without that price, theirs is not known."""
 # The members of genai-prices that are prices of text; what else a model may have a price for is not called here
 _THEIRS = {
     "input": ("input_mtok",),
@@ -99,7 +102,9 @@ def rates_of(
     found = _found(provider, model)
     if found is None:
         return None
-    return _theirs(found.get_prices(at), found.id)
+    rates = _theirs(found.get_prices(at), found.id)
+    unsaid = rates is not None and not rates.request and any(_SEARCHES.search(name) for name in (model, found.id))
+    return None if unsaid else rates
 
 
 def load_prices() -> str:

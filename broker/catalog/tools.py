@@ -44,6 +44,14 @@ class CatalogTool:
         if self.tool.check is not None:
             self.tool.check(arguments)
 
+    @property
+    def prompts(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Every prompt that it gets, as its server defines it, with the name by which clients get it."""
+        if self.tool.serves == "prompt":
+            prefix = "" if self.tool.definition["own_names"] else f"{self.connector}_"
+            for one in self.tool.definition["prompts"]:
+                yield prefix + one["name"], one
+
 
 class Catalog:
     """Every tool of every configured connector. Immutable; a change of documents brings a new one."""

@@ -42,6 +42,10 @@ class Dialogue(Protocol):
         """Ask the client something, in MCP's words, and return its answer; raise `ClientCannot`."""
         ...
 
+    def asks(self, method: str) -> None:
+        """Note that the client is asked this by the answer to its call."""
+        ...
+
     async def log(self, level: str, data: Any, logger: str | None) -> None:
         """Tell the client a log message of this call."""
         ...
@@ -71,6 +75,9 @@ class NoDialogue:
     async def ask(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002
         """Refuse."""
         raise ClientCannot
+
+    def asks(self, method: str) -> None:
+        """Note nothing."""
 
     async def log(self, level: str, data: Any, logger: str | None) -> None:
         """Tell nobody."""

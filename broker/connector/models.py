@@ -31,3 +31,5 @@ class ModelProvider:
     routes: bool = False
     seconds: float = 300.0
     """How long it may say nothing, unless the Connector document says otherwise."""
+    response_bytes: int = 64 << 20
+    """How long an answer may be, unless that says otherwise: a stream has some hundred bytes for each of its tokens."""

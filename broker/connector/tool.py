@@ -87,7 +87,8 @@ class ToolCall:
     `touched` has the scope of everything that the tool's `touches` named, by resource and action. `key` is the same
     for the same agent, tool and arguments, and for no others: by it a service can know a repeated write. `most_bytes`
     is the largest result that will be released, as JSON. `dialogue` is the way back to the client that called.
-    `caller` is the same for the same agent, and the person for whom it acts, and for no others.
+    `caller` is the same for the same agent, and the person for whom it acts, and for no others. `grant` is the id of
+    the grant whose credential is used: with another, the service may be another.
     """
 
     arguments: Mapping[str, Any]
@@ -99,6 +100,7 @@ class ToolCall:
     most_bytes: int | None = None
     dialogue: Dialogue = field(default_factory=NoDialogue)
     caller: str = ""
+    grant: str = ""
 
     def scope_of(self, touch: int) -> Scope:
         """Return the scope of a touch by its number; of what nobody has decided, one without any field."""

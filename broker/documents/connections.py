@@ -25,6 +25,7 @@ def check_connections(findings: Findings, find: FindConnector) -> tuple[dict[str
     """Return the connections by name, and the catalogue of all their tools."""
     connections: dict[str, Connection] = {}
     tools: dict[str, CatalogTool] = {}
+    prompts: dict[str, CatalogTool] = {}
     for document in findings.of("Connector"):
         before = len(findings.errors)
         connector = _connector(findings, document, find)
@@ -41,7 +42,16 @@ def check_connections(findings: Findings, find: FindConnector) -> tuple[dict[str
                     ("spec", "resources"),
                     f"{tool.resource} {tool.action} and {other.resource} {other.action} would both be {tool.name}",
                 )
+            _check_prompts(findings, document, tool, prompts)
     return connections, Catalog(tools.values(), (name for name, one in connections.items() if one.undescribed))
+
+
+def _check_prompts(findings: Findings, document: Document, tool: CatalogTool, known: dict[str, CatalogTool]) -> None:
+    """Check that no other connector has a prompt of the same name: a client could not say which it means."""
+    for name, _ in tool.prompts:
+        other = known.setdefault(name, tool)
+        if other.connector != tool.connector:
+            findings.wrong(document, ("spec",), f"{other.connector} and {tool.connector} both have a prompt {name}")
 
 
 def named_resources(findings: Findings) -> Iterator[str]:
@@ -105,11 +115,15 @@ def _connection(findings: Findings, document: Document, connector: Connector) ->
 
 
 def _limits(connector: Connector, spec: ConnectorDocument) -> Limits:
-    """Return a connector's caps: a model may think for longer than other services, unless its document says not."""
-    limits = spec.limits.limits()
-    if connector.models is None or "total_seconds" in spec.limits.model_fields_set:
+    """Return a connector's caps: a model thinks longer and says more than others, unless its document says not."""
+    limits, said = spec.limits.limits(), spec.limits.model_fields_set
+    if connector.models is None:
         return limits
-    return replace(limits, total_seconds=connector.models.seconds)
+    usual: dict[str, Any] = {
+        "total_seconds": connector.models.seconds,
+        "response_bytes": connector.models.response_bytes,
+    }
+    return replace(limits, **{name: one for name, one in usual.items() if name not in said})
 
 
 def _database(findings: Findings, document: Document) -> DatabasePlace | None:

@@ -78,4 +78,4 @@ def _check_apis(findings: Findings, document: Document, targets: tuple[Target, .
 
 
 def _rate(part: TargetPart) -> float | None:
-    return None if part.prices is None else part.prices.input + part.prices.output
+    return None if part.prices is None else part.prices.input + (part.prices.output or 0)

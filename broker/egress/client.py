@@ -212,12 +212,19 @@ class Client:
         """Send one request as `send` does, and yield the answer, whose body is taken as it comes.
 
         The caps hold for the whole of it: on leaving, or when a cap is reached, the connection is closed. Of a
-        `lasting` one, only its opening is timed.
+        `lasting` one, only its opening is timed, until its head is answered.
         """
         target = self._checked(method, url, headers, body)
         seconds = self.limits.connect_seconds
         timed = aiohttp.ClientTimeout(total=None, connect=seconds, sock_connect=seconds) if lasting else None
-        streamed = await self._open(method, target, headers, body, dispatch, authorization, timed)
+        failure: Refusal | None = None
+        try:
+            async with asyncio.timeout(self.limits.total_seconds if lasting else None):
+                streamed = await self._open(method, target, headers, body, dispatch, authorization, timed)
+        except TimeoutError as error:
+            failure = failure_of(error, dispatch)
+        if failure is not None:
+            raise failure
         try:
             yield streamed
         finally:

@@ -1,10 +1,11 @@
 """What is inside a request: tools that a provider would run itself, media, and things that a provider keeps.
 
-Most requests hold nothing but text, and a search of their bytes shows that; only what may hold more is read.
+A prompt that is more than a text is read whole: what may stand in it is known by name (`parts`).
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from broker.connector import Api
 from broker.errors import ModelFieldRefused, ModelRequestInvalid
 from broker.models.document import MediaPart
+from broker.models.parts import Walk
 
 Raw = msgspec.Raw
 _CLIENT_TOOLS: dict[Api, tuple[str, ...]] = {
@@ -27,18 +29,8 @@ _PROMPT: dict[Api, tuple[str, ...]] = {
     "messages": ("messages", "system"),
     "embeddings": (),
 }
-_TEXT = frozenset(
-    {"text", "refusal", "input_text", "output_text", "summary_text", "reasoning_text", "thinking", "redacted_thinking"}
-    | {"tool_use", "tool_result", "function", "custom", "message", "function_call", "function_call_output", "reasoning"}
-    | {"custom_tool_call", "custom_tool_call_output", "search_result", "compaction"}
-)
-_MEDIA = frozenset(
-    {"image_url", "input_audio", "file", "image", "document", "input_image", "input_file", "audio", "video_url"}
-)
-_HINTS = tuple(f'"{name}"'.encode() for name in (*sorted(_MEDIA), "file_id", "item_reference", "container_upload"))
+_DATED = re.compile(r"_[0-9]{8}$")  # computer_20250124: the provider writes its description
 _ESCAPED = b"\\u00"  # a letter that is written as an escape: what it spells is not to be found as bytes
-_MOST_MEDIA = 100
-_DEEPEST = 12  # contents within contents
 
 
 class _Tool(msgspec.Struct):
@@ -51,12 +43,17 @@ class Found:
 
     media: int = 0
     caching: Literal["5m", "1h"] | None = None
+    instead: dict[str, Raw] = field(default_factory=dict)
+    """Fields that are sent otherwise than they came."""
 
 
-def check_tools(api: Api, fields: Mapping[str, Raw]) -> bool:
-    """Tell whether there are tools; refuse those that a provider would run by itself, or that reach out for it."""
+def check_tools(api: Api, fields: Mapping[str, Raw]) -> tuple[int, int]:
+    """Return how many tools there are, and how many of them a provider describes itself.
+
+    Those that a provider would run by itself, or that reach out for it, are refused.
+    """
     if (raw := fields.get("tools")) is None:
-        return False
+        return 0, 0
     try:
         tools = msgspec.json.decode(raw, type=list[_Tool] | None) or []
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -70,35 +67,44 @@ def check_tools(api: Api, fields: Mapping[str, Raw]) -> bool:
                 "only tools that the agent runs itself may be named.",
                 field="tools",
             )
-    return bool(tools)
-
-
-def check_thinking(api: Api, fields: Mapping[str, Raw], wanted: int | None, most: int) -> None:
-    """Refuse a budget for thinking that leaves no room under the output cap, as Anthropic would, less clearly."""
-    if api != "messages" or (raw := fields.get("thinking")) is None:
-        return
-    thinking = _value(raw, "thinking")
-    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
-    cap = most if wanted is None else min(wanted, most)
-    if isinstance(budget, int) and budget >= cap:
-        raise ModelFieldRefused(
-            f"thinking.budget_tokens must be below the output cap, which is {cap} here.", field="thinking"
-        )
+    return len(tools), sum(_DATED.search(tool.type) is not None for tool in tools)
 
 
 def look(api: Api, fields: Mapping[str, Raw], rule: MediaPart | None) -> Found:
     """Return what is in a request's prompt; refuse what it may not hold under the route's rule."""
-    found = Found(caching=_caching(fields))
+    found, walk = Found(caching=_caching(fields)), Walk(rule)
+    if api == "embeddings":
+        _check_texts(fields.get("input"))
     for name in _PROMPT[api]:
-        raw = fields.get(name)
-        if raw is None:
+        if (raw := fields.get(name)) is None:
             continue
-        text = bytes(raw)
-        # an item of a response may be named by its id alone, without a word by which it could be found
-        listed = api == "responses" and text[:1] == b"["
-        if listed or _ESCAPED in text or any(hint in text for hint in _HINTS):
-            _walk(_value(raw, name), found, rule, name, 0)
+        value, walk.name = _value(raw, name), name
+        walk.parts(value)
+        if api == "responses" and isinstance(value, list) and any(_thought(item) for item in value):
+            found.instead[name] = _without_ids(raw, value)
+    found.media = walk.media
     return found
+
+
+def _check_texts(raw: Raw | None) -> None:
+    """Refuse an input for embeddings that is more than texts and tokens: some take images there."""
+    try:
+        msgspec.json.decode(raw or b"null", type=str | list[str | int | list[int]] | None)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise ModelFieldRefused("Only texts and tokens can be embedded through here.", field="input") from None
+
+
+def _thought(item: Any) -> bool:
+    return isinstance(item, dict) and item.get("type") == "reasoning" and "id" in item
+
+
+def _without_ids(raw: Raw, value: list[Any]) -> Raw:
+    """Return the items without the ids of thoughts: those hold all that they are, and are not to be looked up."""
+    items: list[Any] = msgspec.json.decode(raw, type=list[Raw])
+    for place, item in enumerate(value):
+        if _thought(item):
+            items[place] = {key: one for key, one in item.items() if key != "id"}
+    return Raw(msgspec.json.encode(items))
 
 
 def _caching(fields: Mapping[str, Raw]) -> Literal["5m", "1h"] | None:
@@ -107,55 +113,6 @@ def _caching(fields: Mapping[str, Raw]) -> Literal["5m", "1h"] | None:
     if "cache_control" not in fields and not any(b'"cache_control"' in one or _ESCAPED in one for one in texts):
         return None
     return "1h" if any(b'"1h"' in one or _ESCAPED in one for one in texts) else "5m"
-
-
-def _walk(value: Any, found: Found, rule: MediaPart | None, name: str, depth: int) -> None:
-    """Look at messages, items and the parts of their content, however they are nested."""
-    if depth > _DEEPEST:
-        raise ModelRequestInvalid(f"'{name}' is nested too deep.", field=name)
-    for part in value if isinstance(value, list) else ():
-        if not isinstance(part, dict):
-            continue
-        kind = part.get("type")
-        if kind in _MEDIA:
-            _count(part, found, rule, name)
-        elif kind is not None and kind not in _TEXT:
-            raise ModelFieldRefused(f"Content of type {str(kind)[:60]!r} cannot be sent through here.", field=name)
-        elif kind is None and "role" not in part and "id" in part:
-            raise ModelFieldRefused(_KEPT, field=name)
-        source = part.get("source")
-        for inner in (
-            part.get("content"),
-            part.get("output"),
-            source.get("content") if isinstance(source, dict) else (),
-        ):
-            _walk(inner, found, rule, name, depth + 1)
-
-
-_KEPT = "What a provider keeps (files, items, containers) is bound to no agent: send the content itself."
-
-
-def _count(part: Mapping[str, Any], found: Found, rule: MediaPart | None, name: str) -> None:
-    if rule is None:
-        raise ModelFieldRefused(
-            "This model's route takes text only: images, sound and files have no bound there ('media').", field=name
-        )
-    found.media += 1
-    if found.media > _MOST_MEDIA:
-        raise ModelFieldRefused(f"At most {_MOST_MEDIA} images and files can be sent at once.", field=name)
-    for key, value in _strings(part):
-        if key == "file_id":
-            raise ModelFieldRefused(_KEPT, field=name)
-        if key in {"url", "image_url", "file_url", "video_url"} and not rule.remote and not value.startswith("data:"):
-            raise ModelFieldRefused("Send the content itself, not its address: this route fetches nothing.", field=name)
-
-
-def _strings(value: Any) -> Iterator[tuple[str, str]]:
-    for key, one in value.items() if isinstance(value, Mapping) else ():
-        if isinstance(one, str):
-            yield key, one
-        elif isinstance(one, Mapping):
-            yield from _strings(one)
 
 
 def _value(raw: Raw, name: str) -> Any:

@@ -30,17 +30,27 @@ class TierPart(_Part):
     reasoning: Dollars | None = None
 
 
+def _makes_output(tier: TierPart) -> bool:
+    return tier.output is not None or tier.reasoning is not None
+
+
 class PricesPart(_Part):
     """What a target costs, in US dollars for a million tokens; it stands before every price list, and as a whole."""
 
     input: Dollars
-    output: Dollars = 0
+    output: Dollars | None = Field(default=None, description="Without it, only embeddings have a price.")
     cache_read: Dollars | None = Field(default=None, description="Tokens read from the provider's cache.")
     cache_write: Dollars | None = Field(default=None, description="Tokens written to it, for five minutes.")
     cache_write_1h: Dollars | None = Field(default=None, description="Tokens written to it, for an hour.")
     reasoning: Dollars | None = Field(default=None, description="Tokens of reasoning, where they are not as output.")
     request: Dollars = Field(default=0, description="US dollars for each call, whatever its tokens.")
     tiers: Annotated[list[TierPart], Field(max_length=10)] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _output_has_a_price_from_the_start(self) -> "PricesPart":
+        if self.output is None and (self.reasoning is not None or any(_makes_output(tier) for tier in self.tiers)):
+            raise ValueError("a tier or reasoning has a price of output, and 'output' itself has none: state it, too")
+        return self
 
 
 class MaxPricePart(_Part):
@@ -165,5 +175,6 @@ ROUTING = frozenset(
     | {"stream", "n", "best_of", "max_tokens", "max_completion_tokens", "max_output_tokens", "tools", "debug"}
     | {"user", "session_id", "trace", "stream_options", "messages", "input", "system", "usage", "max_tool_calls"}
     | {"stop_server_tools_when", "image_config", "modalities", "audio", "inference_geo", "speed"}
+    | {"prediction", "prompt_cache_retention"}
 )
 """Fields by which a request could choose what answers it, or what that costs: never among `parameters`."""

@@ -36,6 +36,8 @@ INERT: dict[str, tuple[object, ...]] = {
     "conversation": (None,),
     "service_tier": (None, "auto", "default", "standard_only"),
     "modalities": (None, ["text"]),
+    "prediction": (None,),
+    "prompt_cache_retention": (None, "in_memory", "in-memory"),
     "truncation": (None, "disabled"),
 }
 """Fields that may stand in a request as long as they ask for nothing: SDKs send them. They are taken off it."""
@@ -47,5 +49,7 @@ WHY = {
     "conversation": "what a provider keeps is bound to no agent: send the whole conversation",
     "service_tier": "the route decides which tier is paid",
     "modalities": "only text is priced",
+    "prediction": "what of it is not used is paid like output, beyond the cap",
+    "prompt_cache_retention": "the route decides how long a provider keeps a prompt, and at which price",
     "truncation": "what a provider leaves out of a prompt nobody would know",
 }

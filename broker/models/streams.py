@@ -1,26 +1,33 @@
-"""Streams of a provider, followed as they pass: passed on event by event, without parsing what is only text.
+"""Streams of a provider, followed as they pass: passed on event by event, as the bytes that they are.
 
 What ends a stream is held back (`tail`) until the call's end is on record. A provider's own errors go no further than
-here, and neither do its comments.
+here, and neither do its comments. What an event is, its own type and members say: texts in it are searched for nothing.
 """
 
-import re
 from typing import Any
 
 import msgspec
 
 from broker.connector import Api
 from broker.errors import StreamBroken, StreamTruncated
+from broker.models import events
 from broker.models.answers import Said
-from broker.models.troubles import Failure, failure_of
+from broker.models.troubles import Failure, failure_within
 
-_USAGE = re.compile(rb'"usage":\s*\{')
-_FINISH = re.compile(rb'"finish_reason":\s*"')
-_ERROR = re.compile(rb'"error":\s*[{"]')
-_OVER_EVENTS, _OVER_BYTES, _SLACK = 2, 32, 4096  # a token is one event at most, and seldom as many bytes
-_ANY = msgspec.json.Decoder(msgspec.Raw)
-_FEW = 16  # events that are no tokens: roles, beginnings, ends
-_OK = 200
+_OVER_EVENTS, _FEW = 2, 16  # a token is one event at most, mostly
+_OVER_BYTES_EACH = 8  # of text in those: what is sent letter by letter is in many events, and has few bytes
+_OVER_BYTES, _SLACK = 32, 4096  # a token is seldom as many bytes
+_NOT_BEGUN = frozenset({"rate_limited", "overloaded"})
+
+
+class Broken(StreamBroken):
+    """The provider has failed in the midst of its answer; what was received is not all of it."""
+
+    def __init__(self, failure: Failure, *, free: bool) -> None:
+        super().__init__(detail=f"the provider says in its stream: {failure.code or 'an error'}")
+        self.failure = failure
+        self.free = free
+        """Whether it had not begun, so that nothing is billed."""
 
 
 class Watch:
@@ -30,13 +37,13 @@ class Watch:
         self.said = Said()
         self.tail = b""
         self.over = False
-        """Whether the provider has gone on beyond the output cap."""
+        """Whether the provider has gone on beyond the output cap, as far as that can be told from what it says."""
         self.events = 0
         self._most = cap * choices
         self._choices = choices
         self._wants_usage = wants_usage
         self._rest = b""
-        self._bytes, self._shortest = 0, 1 << 30
+        self._texts, self._bytes = 0, 0
         self._whole = False
         self._broken: StreamBroken | None = None
 
@@ -45,20 +52,15 @@ class Watch:
         """Whether the provider has said that it failed: `end` raises what that is."""
         return self._broken is not None
 
-    @property
-    def text_bytes(self) -> int:
-        """About how many bytes of output have passed: what the events are longer than the shortest of them."""
-        return max(0, self._bytes - self.events * self._shortest)
-
     def feed(self, data: bytes) -> bytes:
         """Take what has come; raise `StreamBroken` where the provider says that it failed."""
         data = self._rest + data if self._rest else data
         if b"\r" in data:
             data = data.replace(b"\r\n", b"\n")
-        *events, self._rest = data.split(b"\n\n")
+        *found, self._rest = data.split(b"\n\n")
         passed: list[bytes] = []
         try:
-            for event in events:
+            for event in found:
                 if (kept := self._event(event.lstrip(b"\n"))) is not None:
                     passed.append(kept)
                 if self.over:
@@ -80,116 +82,130 @@ class Watch:
 
     def _event(self, event: bytes) -> bytes | None:
         """Look at one event; return it if it is to be passed on now."""
-        if not event or event.startswith(b":"):
+        if event.startswith(b":"):
+            event = b"\n".join(line for line in event.split(b"\n") if not line.startswith(b":"))
+        if not event:
             return None
-        _check(event)
-        self.events += 1
-        self._bytes += len(event)
-        self._shortest = min(self._shortest, len(event))
-        passed = self._look(event)
-        if self._whole:
-            if passed is not None:
-                self.tail += passed + b"\n\n"
+        data = events.data_of(event)
+        if data == events.DONE:
+            passed = event if self._whole and self._says_done else None
+        elif data is None:
+            passed = event
+        else:
+            self.events += 1
+            passed = self._look(event, data)
+        if self._whole and passed is not None:
+            self.tail += passed + b"\n\n"
             return None
-        if self.events > _OVER_EVENTS * self._most + _FEW or self.text_bytes > _OVER_BYTES * self._most + _SLACK:
-            self.over = True
         return passed
 
-    def _look(self, event: bytes) -> bytes | None:
+    _says_done = True
+    """Whether streams of this API end in `[DONE]`."""
+
+    def _look(self, event: bytes, data: bytes) -> bytes | None:
         raise NotImplementedError
+
+    def _output(self, size: int) -> None:
+        """Count what an event says of the answer: its text alone, whatever stands around it."""
+        if size:
+            self._texts += 1
+            self._bytes += size
+            many = self._texts > _OVER_EVENTS * self._most + _FEW and self._bytes > _OVER_BYTES_EACH * self._most
+            self.over = many or self._bytes > _OVER_BYTES * self._most + _SLACK
 
     def cut(self) -> bytes:
         """Return what ends a stream that is cut at the cap as the API has it; nothing where only an error can."""
         return b""
 
     def _fail(self, error: Any) -> None:
-        failure = failure_of(_OK, {}, msgspec.json.encode({"error": error}))
-        raise Broken(failure)
-
-
-class Broken(StreamBroken):
-    """The provider has failed in the midst of its answer; what was received is not all of it."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(detail=f"the provider says in its stream: {failure.code or 'an error'}")
-        self.failure = failure
+        failure = failure_within(error)
+        raise Broken(failure, free=failure.trouble in _NOT_BEGUN and self.events == 1)
 
 
 class _Chat(Watch):
-    _finished = 0
-    _first: Any = None
+    _decoder = msgspec.json.Decoder(events.Chunk)
+    _first: events.Chunk | None = None
 
-    def _look(self, event: bytes) -> bytes | None:
-        if event in {b"data: [DONE]", b"data:[DONE]"}:
-            return event if self._whole else None
-        if _ERROR.search(event) and (error := _value(event).get("error")):
-            self._fail(error)
-        if _FINISH.search(event):
-            self._finish(_value(event))
-        if _USAGE.search(event):
-            value = _value(event)
-            self.said = _said(value, value.get("usage"), self.said.finish)
-            if not value.get("choices") and not self._wants_usage:
+    def __init__(self, cap: int, choices: int, *, wants_usage: bool) -> None:
+        super().__init__(cap, choices, wants_usage=wants_usage)
+        self._finished: set[int] = set()
+
+    def _look(self, event: bytes, data: bytes) -> bytes | None:
+        chunk = events.read(self._decoder, data)
+        if chunk.error:
+            self._fail(chunk.error)
+        self._first = self._first or chunk
+        for choice in chunk.choices or ():
+            self._output(events.bytes_of_choice(choice.delta))
+            if choice.finish_reason:
+                self._finish(chunk, choice)
+        if chunk.usage:
+            if self._whole:  # before, it is not yet all that was used
+                self.said = _said(chunk, chunk.usage, self.said.finish)
+            if not chunk.choices and not self._wants_usage:
                 return None
-        if self._first is None:
-            self._first = _value(event)
         return event
 
-    def _finish(self, value: Any) -> None:
-        for choice in value.get("choices") or ():
-            reason = choice.get("finish_reason") if isinstance(choice, dict) else None
-            if reason == "error":
-                self._fail({})
-            if reason:
-                self._finished += 1
-                self.said = _said(value, self.said.usage, str(reason)[:40])
-        self._whole = self._finished >= self._choices
+    def _finish(self, chunk: events.Chunk, choice: events.Choice) -> None:
+        if choice.finish_reason == "error":
+            self._fail({})
+        self._finished.add(choice.index if isinstance(choice.index, int) else 0)
+        self.said = _said(chunk, self.said.usage, str(choice.finish_reason))
+        self._whole = len(self._finished) >= self._choices
 
     def cut(self) -> bytes:
         """End it as a provider does that keeps to the cap."""
-        first = self._first if isinstance(self._first, dict) else {}
-        head = {name: first[name] for name in ("id", "object", "created", "model") if name in first}
+        first = self._first or events.Chunk()
+        head = {"id": first.id, "object": "chat.completion.chunk", "created": first.created, "model": first.model}
         choices = [{"index": number, "delta": {}, "finish_reason": "length"} for number in range(self._choices)]
         return b"data: " + msgspec.json.encode({**head, "choices": choices}) + b"\n\ndata: [DONE]\n\n"
 
 
 class _Messages(Watch):
-    def _look(self, event: bytes) -> bytes | None:
-        if b'"content_block_delta"' in event:
-            return event
-        if b'"message_start"' in event:
-            message = _value(event).get("message") or {}
-            self.said = _said(message, message.get("usage"), None)
-        elif b'"message_delta"' in event:
-            value = _value(event)
-            usage = {**(self.said.usage or {}), **_present(value.get("usage"))}
-            finish = (value.get("delta") or {}).get("stop_reason")
-            self.said = Said(usage, self.said.model, self.said.provider, finish and str(finish)[:40])
-            self.tail += event + b"\n\n"  # it says that the answer is at its end
-            return None
-        elif b'"message_stop"' in event:
-            self._whole = self.said.finish is not None
-        elif b'"error"' in event and _value(event).get("type") == "error":
-            self._fail(_value(event).get("error"))
-        elif event == b"data: [DONE]":
-            return None
+    _decoder = msgspec.json.Decoder(events.MessageEvent)
+    _says_done = False
+    _begun: Any = None
+
+    def _look(self, event: bytes, data: bytes) -> bytes | None:
+        value = events.read(self._decoder, data)
+        match value.type or events.kind_of(event):
+            case "content_block_delta":
+                self._output(events.bytes_of_block(value.delta))
+            case "message_start" if value.message is not None:
+                self._begun = value.message.usage
+                self.said = _said(value.message, None, None)
+            case "message_delta":  # it says that the answer is at its end
+                self._finish(value)
+                self.tail += event + b"\n\n"
+                return None
+            case "message_stop":
+                self._whole = self.said.finish is not None
+            case "error":
+                self._fail(value.error)
         return event
+
+    def _finish(self, value: events.MessageEvent) -> None:
+        said = _present(value.usage)
+        usage = {**_present(self._begun), **said} if "output_tokens" in said else None  # else it is the beginning's
+        finish = value.delta.get("stop_reason") if isinstance(value.delta, dict) else None
+        self.said = Said(usage, self.said.model, self.said.provider, finish and str(finish)[:40])
 
 
 class _Responses(Watch):
-    def _look(self, event: bytes) -> bytes | None:
-        if b'.delta"' in event:
-            return event
-        if b'"response.completed"' in event or b'"response.incomplete"' in event:
-            response = _value(event).get("response") or {}
-            self.said = _said(response, response.get("usage"), str(response.get("status"))[:40])
+    _decoder = msgspec.json.Decoder(events.ResponseEvent)
+
+    def _look(self, event: bytes, data: bytes) -> bytes | None:
+        value = events.read(self._decoder, data)
+        kind = value.type or events.kind_of(event)
+        response = value.response or events.Response()
+        if kind.endswith(".delta"):
+            if "summary" not in kind:  # it is no output, but tells of it
+                self._output(events.bytes_in(value.delta))
+        elif kind in {"response.completed", "response.incomplete"}:
+            self.said = _said(response, response.usage, str(response.status))
             self._whole = True
-        elif b'"response.failed"' in event or _ERROR.search(event):
-            value = _value(event)
-            if value.get("type") in {"response.failed", "error"} or "error" in value:
-                self._fail((value.get("response") or {}).get("error") or value.get("error") or value)
-        elif event == b"data: [DONE]":
-            return event if self._whole else None
+        elif kind in {"response.failed", "error"} or value.error:
+            self._fail(response.error or value.error or {"code": value.code})
         return event
 
 
@@ -201,35 +217,13 @@ def watch(api: Api, cap: int, choices: int, *, wants_usage: bool) -> Watch:
     return _WATCHES[api](cap, choices, wants_usage=wants_usage)
 
 
-def _check(event: bytes) -> None:
-    """Raise `StreamBroken` for an event whose data is no JSON: its reader could make nothing of the rest."""
-    start = 5 if event.startswith(b"data:") else event.find(b"\ndata:") + 6
-    data = event[start:].strip()
-    if start < 6 and not event.startswith(b"data:"):  # noqa: PLR2004 - find() found nothing
-        return
-    if data != b"[DONE]" and b"\n" not in data:
-        try:
-            _ANY.decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            raise StreamBroken(detail=f"an event of {len(event)} bytes that is no JSON") from None
-
-
-def _value(event: bytes) -> dict[str, Any]:
-    """Return what an event says, as JSON; raise `StreamBroken` if it is none."""
-    text = b"\n".join(line[5:] for line in event.split(b"\n") if line.startswith(b"data:"))
-    try:
-        return msgspec.json.decode(text, type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise StreamBroken(detail=f"an event of {len(event)} bytes that is no JSON") from None
-
-
-def _said(value: dict[str, Any], usage: Any, finish: str | None) -> Said:
-    model, provider = value.get("model"), value.get("provider")
+def _said(value: events.Chunk | events.Message | events.Response, usage: Any, finish: str | None) -> Said:
+    model, provider = value.model, value.provider
     return Said(
         usage,
         model[:100] if isinstance(model, str) else None,
         provider[:100] if isinstance(provider, str) else None,
-        finish,
+        finish and finish[:40],
     )
 
 

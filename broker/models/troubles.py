@@ -22,7 +22,7 @@ _CONTEXT = frozenset(
 )
 _MODERATION = frozenset({"content_filter", "content_policy_violation", "moderation_blocked", "flagged", "refusal"})
 _RATE = frozenset({"rate_limit_exceeded", "rate_limit_error"})
-_OVERLOADED = frozenset({"overloaded_error", "provider_overloaded"})
+_OVERLOADED = frozenset({"overloaded_error", "provider_overloaded", "server_is_overloaded", "slow_down"})
 _BY_STATUS: dict[int, Trouble] = {
     401: "credential", 402: "credential", 403: "credential", 408: "timeout", 413: "context_length",
     429: "rate_limited", 503: "overloaded", 504: "timeout", 524: "timeout", 529: "overloaded",
@@ -30,6 +30,9 @@ _BY_STATUS: dict[int, Trouble] = {
 _LONGEST_CODE = 60
 _TOO_LONG = ("prompt is too long", "maximum context length", "context window")
 _FIRST_OF_SERVERS = 500
+_GAVE_UP = frozenset({408, 499})  # the provider stopped waiting, or says that we did: it may have been at work
+_TURNED_AWAY = frozenset({503, 529})  # any proxy says these, too, whatever became of the work behind it
+_OK, _ERRORS = 200, range(400, 600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,13 @@ class Failure:
     code: str | None = None
     """The provider's own code, where it is a word: for the operator."""
     retry_after: float | None = None
+
+    @property
+    def free(self) -> bool:
+        """Whether the answer's status, and code, say that the provider did not take the work up: nothing was billed."""
+        if self.status in _TURNED_AWAY:
+            return self.code in _OVERLOADED
+        return 400 <= self.status < _FIRST_OF_SERVERS and self.status not in _GAVE_UP  # noqa: PLR2004
 
     @property
     def detail(self) -> str:
@@ -75,6 +85,19 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     return Failure(_trouble(status, code, words), status, code, _seconds(headers.get("retry-after")))
 
 
+def failure_within(error: Any) -> Failure:
+    """Return what an error in the midst of a stream means, where there is no status but what its own code says.
+
+    Whatever it is, the request was taken: it is never the request alone that is wrong.
+    """
+    said = error.get("code") if isinstance(error, dict) else None
+    if isinstance(said, str) and said.isascii() and said.isdecimal() and len(said) < _LONGEST_CODE:
+        said = int(said)
+    status = said if type(said) is int and said in _ERRORS else _OK
+    code, words = _words(error)
+    return Failure(_trouble(status, code, words) or "unavailable", status, code)
+
+
 def _trouble(status: int, code: str | None, words: str) -> Trouble | None:
     if code in _CONTEXT or (status < _FIRST_OF_SERVERS and any(one in words for one in _TOO_LONG)):
         return "context_length"
@@ -95,7 +118,10 @@ def _code(body: bytes) -> tuple[str | None, str]:
         said: Any = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None, ""
-    error = said.get("error") if isinstance(said, dict) else None
+    return _words(said.get("error") if isinstance(said, dict) else None)
+
+
+def _words(error: Any) -> tuple[str | None, str]:
     if not isinstance(error, dict):
         return None, ""
     metadata = error.get("metadata")

@@ -71,4 +71,5 @@ def _most(prices: PricesPart) -> dict[str, float]:
     tiers: list[PricesPart | TierPart] = [prices, *prices.tiers]
     inputs = [one for tier in tiers for one in (tier.input, tier.cache_write, tier.cache_write_1h) if one is not None]
     outputs = [one for tier in tiers for one in (tier.output, tier.reasoning) if one is not None]
-    return {"prompt": max(inputs), "completion": max(outputs), "request": prices.request}
+    made = {"completion": max(outputs)} if outputs else {}
+    return {"prompt": max(inputs), **made, "request": prices.request}

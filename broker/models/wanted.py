@@ -10,6 +10,7 @@ from broker.connector import Api
 from broker.errors import ModelFieldRefused, ModelRequestInvalid
 from broker.models import content
 from broker.models.fields import ALLOWED, INERT, WHY
+from broker.models.reasoning import check_reasoning
 from broker.models.route import Route
 
 Raw = msgspec.Raw
@@ -40,7 +41,9 @@ class Wanted:
     caching: Caching
     media: int
     """How many images, sounds and files are in it."""
-    tools: bool
+    tools: int
+    own_tools: int
+    """How many of the tools a provider describes itself, at a length that the request does not show."""
     size: int
     """Bytes of the whole request: no tokenizer makes more tokens of it."""
     fields: Mapping[str, Raw] = field(repr=False)
@@ -71,10 +74,10 @@ def read(api: Api, fields: dict[str, Raw], alias: str, route: Route, size: int) 
     if (choices or 1) > route.document.max_choices:
         raise ModelFieldRefused(f"'n' may be {route.document.max_choices} at most: each answer is paid for.", field="n")
     del left["model"]
-    tools = content.check_tools(api, left)
+    tools, own_tools = content.check_tools(api, left)
     found = content.look(api, left, route.document.media)
     wanted_cap = min((cap for cap in caps if cap is not None), default=None)
-    content.check_thinking(api, left, wanted_cap, route.document.max_output_tokens)
+    check_reasoning(api, left, wanted_cap, route.document.max_output_tokens)
     return Wanted(
         api,
         alias,
@@ -85,8 +88,9 @@ def read(api: Api, fields: dict[str, Raw], alias: str, route: Route, size: int) 
         found.caching,
         found.media,
         tools,
+        own_tools,
         size,
-        left,
+        left | found.instead,
     )
 
 

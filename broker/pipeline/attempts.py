@@ -29,10 +29,7 @@ _SHAPES: Mapping[Api, Shape] = {
     "messages": "anthropic-messages",
     "embeddings": "openai-embeddings",
 }
-_NOT_TAKEN: frozenset[Trouble | None] = frozenset(
-    {None, "rate_limited", "overloaded", "credential", "context_length", "moderation"}
-)
-"""Troubles in which a provider has said that it did not take the work up, so that nothing was billed."""
+_OWN_TOOL_TOKENS = 1024  # a description that the provider writes itself; Anthropic's are 245 to 735
 _TROUBLES: tuple[tuple[type[Refusal], Trouble], ...] = (
     (UpstreamTimeout, "timeout"),
     (UpstreamUnreachable, "unavailable"),
@@ -119,10 +116,11 @@ class Attempt:
     def failed(self, error: Exception, *, sent: bool, emitted: bool) -> Refusal:
         """Note why it failed, and settle: nothing where the provider has not taken the work; all of it, otherwise."""
         self.status, self.ms = "failed", self.elapsed()
-        failure = error.failure if isinstance(error, Failed | Broken) else None
-        if failure is not None:
+        if isinstance(error, Failed | Broken):
+            failure = error.failure
             self.trouble, self.detail = failure.trouble or self.trouble, failure.detail
-            free = failure.trouble in _NOT_TAKEN or (self.target.provider.routes and isinstance(error, Failed))
+            # What broke off a stream had taken the work up, unless it says otherwise at once
+            free = error.free if isinstance(error, Broken) else failure.free or self.target.provider.routes
             if free and not emitted:
                 self.hold.unsent()
             return error if isinstance(error, Refusal) and emitted else failure.refusal()
@@ -137,8 +135,8 @@ class Attempt:
 def ask_of(wanted: Wanted, body: bytes, route: Route, target: Target) -> Ask:
     """Return what an attempt may use at most: every byte of the request a token, and the output up to the cap."""
     text = body.decode("utf-8", "replace")
-    # messages and tools are each more bytes of JSON than a provider adds tokens for them
-    given = input_bound(text, 0, int(wanted.tools))
+    # messages are each more bytes of JSON than a provider adds tokens for them
+    given = input_bound(text, 0, wanted.tools) + wanted.own_tools * _OWN_TOOL_TOKENS
     if route.document.media is not None:
         given += wanted.media * route.document.media.tokens_each
     output = 0 if wanted.api == "embeddings" else route.cap(target, wanted.cap)

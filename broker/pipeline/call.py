@@ -32,8 +32,8 @@ from broker.pipeline.story import Story
 from broker.pipeline.touches import Decided, decide
 from broker.pipeline.usage import Usages
 from broker.policy import AccessRequest, Context, Decision
-from broker.redact import Bounds, Matcher, Released, release
-from broker.vault import Vault
+from broker.redact import Bounds, Released, release
+from broker.vault import Credential, Vault
 from broker.vault.cursors import CursorSealer
 
 
@@ -160,7 +160,7 @@ class Pipeline:
                 story.with_credential(credential, session)
                 assert tool.tool.run is not None  # noqa: S101 - step 5 saw to it
                 try:
-                    call = self._tool_call(documents, tool, request, decided, story, emit, credential.matcher)
+                    call = self._tool_call(documents, tool, request, decided, story, emit, credential)
                     result = await self.resilience.run(
                         connection, tool.tool, call, session, credential.matcher, story.tries
                     )
@@ -180,7 +180,7 @@ class Pipeline:
         decided: Decided,
         story: Story,
         emit: Emit,
-        matcher: Matcher,
+        credential: Credential,
     ) -> ToolCall:
         identity, decision = request.identity, decided.decision
         person = identity.on_behalf_of
@@ -194,8 +194,9 @@ class Pipeline:
             self._recorder.digest(f"{whose}\n{tool.name}\n".encode() + (story.arguments or b"")),
             self._cursors.of(whose, tool.name),
             longest,
-            Guarded(request.dialogue, matcher, longest, story.asked_of_client),
+            Guarded(request.dialogue, credential.matcher, longest, story.asked_of_client),
             self._recorder.digest(whose.encode()),
+            credential.grant,
         )
 
 

@@ -31,6 +31,10 @@ class Guarded:
         self._asked[method] += 1
         return await self._dialogue.ask(method, question)
 
+    def asks(self, method: str) -> None:
+        """Note that the client is asked this by the answer, which is looked at as every result is."""
+        self._asked[method] += 1
+
     async def log(self, level: str, data: Any, logger: str | None) -> None:
         """Tell the client; a message that holds a credential is told to nobody."""
         try:

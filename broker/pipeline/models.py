@@ -186,13 +186,18 @@ class _Trying:
         priced = Priced(self._route.alias, target.connector, target.model)
         allowance = self._documents.allowance_of(self._agent.workload)
         hold = calls._ledger.hold(story.call_id, number, self._agent, allowance, priced, ask, rates)  # noqa: SLF001
-        if story.begun:
-            await calls._recorder.store.commits.commit(lambda change: self._instead(hold, change))  # noqa: SLF001
-        else:
-            await story.begin(hold.begin)
+        story.settles(hold.settle)  # before it is made: who leaves meanwhile does not undo the commit under way
+        try:
+            if story.begun:
+                commits = calls._recorder.store.commits  # noqa: SLF001
+                await commits.durable(commits.submit(lambda change: self._instead(hold, change)))
+            else:
+                await story.begin(hold.begin)
+        except BaseException:
+            hold.unsent()
+            raise
         attempt = Attempt(number, target, hold)
         self._attempts.append(attempt)
-        story.settles(hold.settle)
         return attempt
 
     def _instead(self, hold: Hold, transaction: Transaction) -> None:
@@ -208,24 +213,32 @@ class _Trying:
     async def _made(self, attempt: Attempt) -> bytes | Refusal:
         """Make one attempt; return the end of its answer, or why it failed."""
         calls, target = self._calls, attempt.target
+        self._session = None
         try:
             text = await self._opened(attempt)
         except (Refusal, Failed) as error:
-            sent = self._session is not None and self._session.sent
-            refusal = attempt.failed(error, sent=sent, emitted=bool(self.passed.size))
+            refusal = attempt.failed(error, sent=self._sent, emitted=bool(self.passed.size))
             retry_after = error.failure.retry_after if isinstance(error, Failed) else None
             if attempt.trouble not in {None, "context_length", "moderation"}:
                 calls.health.failed(self._route, target, retry_after)
             return refusal
+        except BaseException:
+            if not self._sent:
+                attempt.hold.unsent()
+            raise
         calls.health.answered(target)
         return text
+
+    @property
+    def _sent(self) -> bool:
+        """Whether the request of the attempt under way has left."""
+        return self._session is not None and self._session.sent
 
     async def _opened(self, attempt: Attempt) -> bytes:
         """Open the credential, send the request, and follow the answer."""
         calls, wanted, target = self._calls, self._wanted, attempt.target
         connection = self._documents.connections[target.connector]
         service = calls.service(connection)
-        self._session = None
         with calls._vault.open(service, self._request.identity.on_behalf_of) as credential:  # noqa: SLF001
             session = self._session = Session(service.client, service.url, credential, connection.connector.expired)
             self._story.with_credential(credential, session)
@@ -276,9 +289,8 @@ class _Trying:
         return following.tail
 
     def _cut(self, attempt: Attempt, following: Watch) -> bytes:
-        """End a stream that goes on beyond the cap: an overrun, as a token is an event at most."""
+        """End a stream that goes on beyond the cap: it costs what was held, as only usage shows that it was more."""
         attempt.status, attempt.detail = "over_cap", "the provider went on beyond the output cap"
-        attempt.hold.ran_over(following.events // self._wanted.choices)
         end = following.cut()
         if not end:
             raise OutputOverCap

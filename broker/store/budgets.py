@@ -26,10 +26,10 @@ _LONGEST_WINDOW = 62 * 86_400  # seconds: a month, and another where clocks were
 _KEPT_MINUTES = 3600  # seconds, of windows that are minutes
 _SHORTEST_KEPT = 3600  # windows of this length and more are kept: they are history
 
-# What counts in a window that is made late, by unit: what is settled, and all of what may yet be billed
+# What counts in a window that is made late, by unit: what is settled, and all of what may yet be billed or is not known
 _COUNTED = {
     "nano_usd": f"iif({_LIVE}, amount, coalesce(cost, 0))",
-    "tokens": f"iif({_LIVE}, tokens, coalesce(input_tokens + output_tokens, 0))",
+    "tokens": f"iif({_LIVE}, tokens, coalesce(input_tokens + output_tokens, tokens))",
     "requests": "1",
 }
 _GROUPS = {

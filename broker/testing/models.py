@@ -34,6 +34,8 @@ class Behaviour:
     """Words after which a stream just stops."""
     drops_after: int | None = None
     """Words after which the connection is cut."""
+    events: tuple[Any, ...] | None = None
+    """The events of a stream instead of words: values, or what they are as text."""
     fails_after: int | None = None
     """Words after which an error comes in the stream."""
     holds_after: int | None = None
@@ -115,7 +117,8 @@ class ModelService:
             if behaviour.holds_after is not None and not await self._held(receive):
                 return None
             return await _whole(send, 200, more, _ANSWERS[api](body, behaviour, words))
-        return await self._stream(scope, receive, send, behaviour, more, _STREAMS[api](body, behaviour, words))
+        events = _STREAMS[api](body, behaviour, words) if behaviour.events is None else _given(behaviour.events)
+        return await self._stream(scope, receive, send, behaviour, more, events)
 
     async def _stream(
         self,
@@ -290,6 +293,11 @@ async def _response_stream(body: Any, behaviour: Behaviour, words: tuple[str, ..
         yield number, _named("response.output_text.delta", delta=word, **place, logprobs=[], sequence_number=3 + number)
     kind = "response.incomplete" if whole["status"] == "incomplete" else "response.completed"
     yield len(words), _named(kind, response=whole, sequence_number=3 + len(words))
+
+
+async def _given(events: tuple[Any, ...]) -> AsyncIterator[tuple[int, str]]:
+    for number, event in enumerate(events):
+        yield number, event if isinstance(event, str) else _event(event)
 
 
 _ANSWERS = {"chat": _chat, "messages": _message, "responses": _response}

@@ -18,6 +18,7 @@ from connectors.mcp.upstream import ASKS, Upstream, connected, speaks_handshake,
 _QUESTIONS = {"elicitation/create": "elicitation", "sampling/createMessage": "sampling", "roots/list": "roots"}
 _LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 _MOST_ROUNDS = 10
+_MOST_DONE = 2**43  # of which a thousandth is a number that every client of JSON can hold
 _LONGEST_STATE = 2500  # characters of a server's own state; sealed, it is longer
 _MOST_QUESTIONS = 16
 _LOG_LEVEL = "io.modelcontextprotocol/logLevel"
@@ -80,7 +81,7 @@ class Server:
                 caller=exchange.caller,
             ) as upstream:
                 if pinned is not None:
-                    await self._watch.check(upstream, *pinned)
+                    await self._watch.check(upstream, *pinned, exchange.grant)
                 if exchange.log_level is not None and "logging" in self._pin.get("capabilities", ()):
                     await exchange.want_logs(upstream)
                 return await exchange.made(upstream, method, params, headers)
@@ -88,11 +89,21 @@ class Server:
             raise refusal_of(error) from None
 
     async def follow(self, call: ToolCall, session: Session) -> Message:
-        """Keep a subscription to a resource until the client wants it no more."""
+        """Keep a subscription to a resource until the client wants it no more.
+
+        `total_seconds` is how long the server may take until it has taken it.
+        """
         exchange = _Exchange(call, self._settings, self._watch)
+        try:
+            async with asyncio.timeout(session.limits.total_seconds) as exchange.opening:
+                return await self._followed(exchange, call, session)
+        except TimeoutError:
+            raise errors.UpstreamTimeout(detail="the server did not take the subscription in time") from None
+
+    async def _followed(self, exchange: "_Exchange", call: ToolCall, session: Session) -> Message:
         modern = speaks_modern(self._pin)
         try:
-            async with connected(session, self._document, self._settings, modern=modern) as upstream:
+            async with connected(session, self._document, self._settings, modern=modern, asks=False) as upstream:
                 following = asyncio.ensure_future(upstream.follow(call.arguments["uri"], exchange))
                 unwanted = asyncio.ensure_future(call.dialogue.ended())
                 try:
@@ -120,7 +131,8 @@ class _Exchange:
 
     def __init__(self, call: ToolCall, settings: McpSettings, watch: Watch) -> None:
         self._call = call
-        self.caller = call.caller
+        self.caller = f"{call.caller} {call.grant}"
+        self.grant = call.grant
         self._dialogue = call.dialogue
         self._lets = settings.lets
         self._watch = watch
@@ -132,11 +144,13 @@ class _Exchange:
         self.waits = call.dialogue.waits and bool({*self.capabilities, *settings.lets})
         self.log_level = call.dialogue.log_level if "logging" in settings.lets else None
         self._query = json.dumps(call.arguments, sort_keys=True)
+        self.opening: asyncio.Timeout | None = None
+        """How long the server may take until it has taken a subscription."""
 
     async def progress(self, params: Mapping[str, Any]) -> None:
         """Tell the client how far it is."""
         done, total = params.get("progress"), params.get("total")
-        if type(done) in (int, float) and (total is None or type(total) in (int, float)):
+        if _counts(done) and (total is None or _counts(total)):
             await self._call.emit(*_whole(done, total))  # type: ignore[arg-type] # what it is was just seen to
 
     async def logged(self, params: Mapping[str, Any]) -> None:
@@ -164,7 +178,9 @@ class _Exchange:
             await self._dialogue.updated(uri)
 
     def acknowledged(self) -> None:
-        """Note that the server has taken the subscription."""
+        """Note that the server has taken the subscription, which may now last."""
+        if self.opening is not None and not self.opening.expired():
+            self.opening.reschedule(None)
         self._dialogue.begun()
 
     async def want_logs(self, upstream: Upstream) -> None:
@@ -195,14 +211,16 @@ class _Exchange:
             raise errors.ClientCannot(needs=sorted({_QUESTIONS[one["method"]] for one in questions.values()}))
         if state is not None and (not isinstance(state, str) or len(state) > _LONGEST_STATE):
             raise errors.UpstreamMalformed(detail="the server's state is no text, or too long")
+        for one in questions.values():
+            self._dialogue.asks(one["method"])
         sealed = self._call.cursors.seal(self._query, [state, sorted(questions)])
         return {"resultType": "input_required", "inputRequests": questions, "requestState": sealed}
 
     def _answered(self) -> Message:
         """Return what the client answers to what it was asked the last time; raise `RequestStateInvalid`."""
         sealed, answers = self._dialogue.state, self._dialogue.answers
-        if sealed is None:  # whatever is answered here was asked by nobody; the server judges it
-            return {} if answers is None else {"inputResponses": dict(answers)}
+        if sealed is None:  # whatever is answered here was asked by nobody: it is no way around policies and the trail
+            return {}
         try:
             state, asked = self._call.cursors.open(self._query, sealed)
         except errors.CursorInvalid:
@@ -239,6 +257,11 @@ def _checked(answer: Message, result: type[BaseModel]) -> Message:
         place = "/".join(map(str, error.errors(include_input=False, include_url=False)[0]["loc"]))[:100]
         raise errors.UpstreamMalformed(detail=f"the server's result is no {result.__name__}: {place}") from None
     return kept
+
+
+def _counts(value: Any) -> bool:
+    """Tell whether it is a number that progress can be: finite, and no larger than clients can write."""
+    return type(value) in (int, float) and -_MOST_DONE <= value <= _MOST_DONE
 
 
 def _whole(done: float, total: float | None) -> tuple[int, int | None]:

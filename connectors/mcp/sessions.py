@@ -8,7 +8,7 @@ _MOST = 1000  # of one connector; of more, the one that was used longest ago is 
 _IDLE_SECONDS = 600.0
 
 Key = tuple[str, str]
-"""Whose it is, and what the server was told that the client can do."""
+"""Whose it is and with which credential, and what the server was told that the client can do."""
 
 
 class SessionLost(Exception):  # noqa: N818 - it is no error of anybody's

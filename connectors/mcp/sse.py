@@ -56,13 +56,20 @@ class SseServer:
                         yield event
 
             async with contextlib.aclosing(each()) as self._events:
-                first = await anext(self._events, None)
-                if first is None or first.kind != "endpoint":
-                    raise errors.UpstreamMalformed(detail="the stream does not begin with an endpoint")
-                # Of another origin, egress refuses it: the session is bound to this one
-                self._endpoint = urljoin(self._url, first.data)
-                await self._shake_hands()
+                await self._begin()
                 yield self
+
+    async def _begin(self) -> None:
+        try:
+            async with asyncio.timeout(self._session.limits.total_seconds):
+                first = await anext(self._events, None)
+        except TimeoutError:
+            raise errors.UpstreamTimeout(detail="the stream does not begin") from None
+        if first is None or first.kind != "endpoint":
+            raise errors.UpstreamMalformed(detail="the stream does not begin with an endpoint")
+        # Of another origin, egress refuses it: the session is bound to this one
+        self._endpoint = urljoin(self._url, first.data)
+        await self._shake_hands()
 
     async def request(
         self,

@@ -32,12 +32,14 @@ _GET = {
     "required": ["name"],
     "additionalProperties": False,
 }
-_COMPLETE = {
+_TEXTS = {"type": "object", "additionalProperties": _TEXT}
+_ARGUMENT = {
     "type": "object",
-    "properties": {"ref": {"type": "object"}, "argument": {"type": "object"}, "context": {"type": "object"}},
-    "required": ["ref", "argument"],
+    "properties": {"name": _TEXT, "value": _TEXT},
+    "required": ["name", "value"],
     "additionalProperties": False,
 }
+_CONTEXT = {"type": "object", "properties": {"arguments": _TEXTS}, "additionalProperties": False}
 
 
 def tools(document: ConnectorDocument, snapshot: Any) -> Sequence[Tool]:
@@ -133,7 +135,8 @@ def _beside(server: Server, settings: McpSettings, pin: Mapping[str, Any]) -> It
             words = "Be told of changes of a resource."
             yield _other("resources", "subscribe", "subscription", words, _READ, server.follow, told)
         if completes:
-            yield _completing("resources", server)
+            known = {one["uriTemplate"] for one in told["templates"]} | {one["uri"] for one in told["resources"]}
+            yield _completing(server, "resources", "ref/resource", "uri", known)
     if pin.get("prompts"):
         told = {"prompts": pin["prompts"], "own_names": settings.names == "upstream"}
         known = {one["name"] for one in pin["prompts"]}
@@ -141,12 +144,25 @@ def _beside(server: Server, settings: McpSettings, pin: Mapping[str, Any]) -> It
             "prompts", "get", "prompt", "Get a prompt of the server.", _GET, partial(_get, server, known), told
         )
         if completes:
-            yield _completing("prompts", server)
+            yield _completing(server, "prompts", "ref/prompt", "name", known)
 
 
-def _completing(resource: str, server: Server) -> Tool:
+def _completing(server: Server, resource: str, kind: str, key: str, known: set[str]) -> Tool:
+    """Return what completes arguments of one kind of reference, and of what is pinned: another's is not its to ask."""
     words = f"Complete an argument of one of the server's {resource}."
-    return _other(resource, "complete", "completion", words, _COMPLETE, partial(_complete, server), {})
+    ref = {
+        "type": "object",
+        "properties": {"type": {"const": kind}, key: _TEXT},
+        "required": ["type", key],
+        "additionalProperties": False,
+    }
+    schema = {
+        "type": "object",
+        "properties": {"ref": ref, "argument": _ARGUMENT, "context": _CONTEXT},
+        "required": ["ref", "argument"],
+        "additionalProperties": False,
+    }
+    return _other(resource, "complete", "completion", words, schema, partial(_complete, server, key, known), {})
 
 
 def _other(
@@ -179,7 +195,9 @@ async def _get(server: Server, known: set[str], call: ToolCall, session: Session
     return await server.call(call, session, "prompts/get", params, RESULTS["prompts/get"], pinned=("prompts", name))
 
 
-async def _complete(server: Server, call: ToolCall, session: Session) -> Message:
+async def _complete(server: Server, key: str, known: set[str], call: ToolCall, session: Session) -> Message:
+    if call.arguments["ref"][key] not in known:
+        raise errors.UpstreamNotFound("There is nothing of that name whose arguments could be completed.")
     return await server.call(call, session, "completion/complete", dict(call.arguments), RESULTS["completion/complete"])
 
 

@@ -50,16 +50,18 @@ async def connected(
     capabilities: Mapping[str, Any] | None = None,
     sessions: Sessions | None = None,
     caller: str = "",
+    asks: bool = True,
 ) -> AsyncIterator[Upstream]:
     """Connect for the length of one call, saying that the client can do no more than these capabilities.
 
     With `sessions`, one of the handshake era over HTTP goes on for its caller; raises `SessionLost` where it does not.
 
-    A program is connected already, once for all calls, and has been told what its document lets it ask.
+    A program is connected already, once for all calls, and has been told what its document lets it ask. One that may
+    ask has one call at a time, of those that say that it `asks`.
     """
     if document.process is not None:
-        asks = [one for one in ASKS if one in settings.lets]
-        async with program(session, {one: {} for one in asks}, asks=bool(asks)) as peer:
+        lets = [one for one in ASKS if one in settings.lets]
+        async with program(session, {one: {} for one in lets}, asks=asks and bool(lets)) as peer:
             yield peer
     elif settings.transport == "sse":
         async with SseServer(session, document.url or "", capabilities or {}).connected() as sse:

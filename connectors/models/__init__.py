@@ -97,8 +97,7 @@ AZURE_OPENAI = Connector(
     api_key=ApiKeyDocument(header="api-key"),
     models=ModelProvider(
         {api: f"/openai/v1{path}" for api, path in _OPENAI_PATHS.items()},
-        chat_cap="max_completion_tokens",
-        prices="azure",
+        chat_cap="max_completion_tokens",  # and no list of prices: what a deployment is called, says nothing
     ),
 )
 

@@ -181,6 +181,11 @@ def mapping(value: Any) -> Mapping[Any, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+def word(value: Any) -> str:
+    """Return a value that should be a word, or none."""
+    return value if isinstance(value, str) else ""
+
+
 def listed(value: Any) -> list[Any]:
     """Return a value that should be a list, or an empty one."""
     return value if isinstance(value, list) else []

@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from connectors.openapi.description import Described, Description, listed, mapping
+from connectors.openapi.description import Described, Description, listed, mapping, word
 from connectors.openapi.exploding import closed, declared, is_exploded
 from connectors.openapi.schemas import Schemas
 from connectors.openapi.security import credentials_of
@@ -51,7 +51,7 @@ class Reader:
         stated = list(self._stated(described))
         beside = {(str(one.get("in")), str(one.get("name")).lower()) for one in stated} | self._fixed
         for node in stated:
-            place, name = node.get("in"), node.get("name")
+            place, name = word(node.get("in")), node.get("name")
             if (str(place), str(name).lower()) in self._fixed:
                 continue
             if place in {"body", "formData"}:
@@ -70,7 +70,7 @@ class Reader:
             stated = self._description.resolved(node)
             if stated is None:
                 raise Unusable("a parameter is described elsewhere")
-            own[stated.get("in"), stated.get("name")] = stated
+            own[word(stated.get("in")), word(stated.get("name"))] = stated
         yield from own.values()
 
     def _offered(self, place: Any, name: str) -> bool:
@@ -105,16 +105,16 @@ class Reader:
     def _written(self, node: Mapping[str, Any], place: str) -> tuple[str, bool, Any]:
         """Return how a parameter is written, and its schema."""
         if self._description.swagger:
-            how = node.get("collectionFormat", "csv")
+            how = word(node.get("collectionFormat"))
             if how == "tsv":
                 raise Unusable("a parameter is separated by tabs")
             return _COLLECTIONS.get(how, _STYLES[place]), how == "multi", node
         content = mapping(node.get("content"))
         if content:
-            if not _JSON.fullmatch(next(iter(content))):
+            if not _JSON.fullmatch(str(next(iter(content)))):
                 raise Unusable(f"a parameter is written as {next(iter(content))!r}")
             return "json", False, mapping(next(iter(content.values()))).get("schema")
-        style = node.get("style", _STYLES[place])
+        style = word(node.get("style", _STYLES[place]))
         if style not in _ALLOWED[place]:
             raise Unusable(f"a parameter in {place!r} has the style {style!r}")
         explode = node.get("explode", style == "form")
@@ -173,9 +173,10 @@ class Reader:
 
     def answer(self, described: Described) -> tuple[str | None, Any]:
         """Return the media type of the answer, and its schema as described; None where it has no content."""
-        responses = mapping(described.node.get("responses"))
-        for status in sorted(str(name) for name in responses if re.fullmatch(r"2\d\d|2XX", str(name))):
-            node = self._description.resolved(responses.get(status) or responses.get(int(status)))
+        # YAML's statuses are numbers
+        responses = {str(status): node for status, node in mapping(described.node.get("responses")).items()}
+        for status in sorted(name for name in responses if re.fullmatch(r"2\d\d|2XX", name)):
+            node = self._description.resolved(responses[status])
             if node is None:
                 raise Unusable("its answer is described elsewhere")
             if self._description.swagger:

@@ -7,7 +7,7 @@ from typing import Any
 
 import jsonschema_rs
 
-from connectors.openapi.description import Description, listed, mapping, text
+from connectors.openapi.description import Description, listed, mapping, text, word
 
 Schema = dict[str, Any]
 
@@ -88,7 +88,7 @@ class Schemas:
         for branch in _BRANCHES:
             if several := [one for one in (self.of_result(each, below) for each in listed(node.get(branch))) if one]:
                 found[branch] = several
-        free = not found and self._free_form and node.get("type") in {"object", None}
+        free = not found and self._free_form and node.get("type") in ("object", None)
         return _named(ANY) if free else found
 
     def _open(self, node: Any, depth: int) -> Schema:
@@ -137,7 +137,7 @@ class Schemas:
 def _stated(node: Mapping[str, Any]) -> Schema:
     """Return what a schema says by itself, in the words of 2020-12."""
     stated = node.get("type")
-    kinds = [one for one in ([stated] if isinstance(stated, str) else listed(stated)) if one in _TYPES]
+    kinds = [one for one in ([stated] if isinstance(stated, str) else listed(stated)) if word(one) in _TYPES]
     found: Schema = {"type": kinds[0] if len(kinds) == 1 else kinds} if kinds else {}
     found |= _bounds(node)
     if values := [one for one in listed(node.get("enum")) if _is_plain(one)][:_MOST_VALUES]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from connectors.openapi.description import Described, Description, listed, mapping
+from connectors.openapi.description import Described, Description, listed, mapping, word
 
 _FLOWS = {  # those of OpenAPI 3 and of Swagger 2.0
     "authorizationCode": "authorization-code",
@@ -43,7 +43,7 @@ def scopes_of(description: Description, described: Described) -> list[str]:
         of_oauth = [
             scope
             for name, scopes in mapping(way).items()
-            if mapping(description.resolved(schemes.get(name))).get("type") in {"oauth2", "openIdConnect"}
+            if mapping(description.resolved(schemes.get(name))).get("type") in ("oauth2", "openIdConnect")
             for scope in listed(scopes)
             if isinstance(scope, str) and _is_scope(scope)
         ]
@@ -58,7 +58,7 @@ def _schemes(description: Description) -> Any:
 
 
 def _kinds(scheme: Any) -> list[tuple[str, dict[str, Any]]]:
-    kind, place = scheme.get("type"), scheme.get("in")
+    kind, place = word(scheme.get("type")), word(scheme.get("in"))
     how = "basic" if kind == "basic" else str(scheme.get("scheme", "")).lower()
     if kind == "apiKey" and place == "header":
         return [("api-key", {"api_key_header": str(scheme.get("name"))[:64]})]
@@ -69,7 +69,7 @@ def _kinds(scheme: Any) -> list[tuple[str, dict[str, Any]]]:
     if kind == "openIdConnect":
         return [("authorization-code", {})]
     if kind == "oauth2":
-        flows = scheme.get("flows") or {scheme.get("flow"): scheme}
+        flows = scheme.get("flows") or {word(scheme.get("flow")): scheme}
         return [(_FLOWS[name], _endpoints(mapping(flow))) for name, flow in mapping(flows).items() if name in _FLOWS]
     return []
 

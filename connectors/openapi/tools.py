@@ -177,7 +177,7 @@ def _told(output: Mapping[str, Any], definitions: shapes.Definitions) -> dict[st
     told: dict[str, Any] = {name: {} for name in list(shapes.members(output, definitions))[:_MOST_TOLD]}
     if "more" in told and (record := shapes.items(output["properties"]["records"], definitions)) is not None:
         names = list(shapes.members(record, definitions))[:_MOST_TOLD]
-        told["records"] = {"type": "array", "items": {"type": "object", "properties": {name: {} for name in names}}}
+        told["records"] = {"type": "array", "items": {"properties": {name: {} for name in names}}}
     return {"type": "object", "properties": told}
 
 

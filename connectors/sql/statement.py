@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import sqlglot
 from sqlglot import exp
 from sqlglot.errors import OptimizeError, ParseError, SqlglotError
 from sqlglot.optimizer.qualify import qualify
@@ -20,12 +19,16 @@ from sqlglot.schema import MappingSchema
 
 from broker.connector import errors
 from connectors.sql.allowed import COLLECTING, EXPRESSIONS, FUNCTIONS, STRUCTURE, TYPES, UNITS
+from connectors.sql.bounded import parsed
 from connectors.sql.tables import Mapped, Tables
 
-LONGEST = 10_000  # characters
+LONGEST = 5_000  # characters
 _DEEPEST = 40  # parentheses within each other
-_MOST_NODES = 3000
-_MOST_TABLES = 16
+_MOST_NODES = 1500
+_MOST_LEVELS = 200
+_MOST_TABLES = 12
+_MOST_SELECTS = 40
+_MOST_COLUMNS = 300  # of what a query selects anywhere, with every * written out
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _WORDS = re.compile(r"[A-Za-z ]{0,40}")
 _QUANTITY = re.compile(r"\d{1,6}")
@@ -81,11 +84,22 @@ class Statement:
 
 
 def understand(text: str, tables: Tables) -> Statement:
-    """Return what a query means over the mapped tables; raise `InvalidArguments` for what is not understood."""
+    """Return what a query means over the mapped tables; raise `InvalidArguments` for what is not understood.
+
+    How long that takes is bounded: by the length of the text, and by what stands in it.
+    """
+    try:
+        return _understood(text, tables)
+    except RecursionError:
+        raise errors.InvalidArguments("The query is nested too deeply to be understood.") from None
+
+
+def _understood(text: str, tables: Tables) -> Statement:
     tree = _parsed(text, tables.dialect)
     _check(tree, tables.dialect)
     limit, offset = _take_number(tree, "limit"), _take_number(tree, "offset")
     of = _resolve(tree, tables)
+    _check_columns(tree, of)
     _name_columns(tree)
     qualified = _qualified(tree, of, tables.dialect)
     _check(qualified, tables.dialect)  # what a name has turned out to be may be another part than was parsed
@@ -114,7 +128,7 @@ def _parsed(text: str, dialect: str) -> exp.Query:
     if "\0" in text or len(text) > LONGEST or deepest > _DEEPEST:
         raise errors.InvalidArguments(f"A query may have {LONGEST} characters, and {_DEEPEST} levels of parentheses.")
     try:
-        trees = sqlglot.parse(text, read=dialect)
+        trees = parsed(text, dialect)
     except ParseError as error:
         first: dict[str, Any] = error.errors[0] if error.errors else {}
         where = f" at line {first['line']}, column {first['col']}" if first.get("line") else ""
@@ -138,9 +152,9 @@ def _given(node: exp.Expr) -> set[str]:
 
 def _check(tree: exp.Expr, dialect: str) -> None:
     """Refuse the first part of a query that is not known to be harmless."""
-    for number, node in enumerate(tree.walk()):
+    for number, (node, depth) in enumerate(_each(tree)):
         kind = type(node)
-        if number > _MOST_NODES:
+        if number > _MOST_NODES or depth > _MOST_LEVELS:
             raise errors.InvalidArguments("The query is too long to be understood; ask for less at once.")
         if kind in STRUCTURE:
             if unknown := _given(node) - STRUCTURE[kind]:
@@ -151,6 +165,15 @@ def _check(tree: exp.Expr, dialect: str) -> None:
         elif kind not in EXPRESSIONS:
             _refuse(f"the function {kind.key}" if isinstance(node, exp.Func) else kind.key.upper())
         _check_words(node, dialect)
+
+
+def _each(tree: exp.Expr) -> Iterator[tuple[exp.Expr, int]]:
+    """Yield every part of a tree, and how deep it stands in it."""
+    waiting = [(tree, 0)]
+    while waiting:
+        node, depth = waiting.pop()
+        yield node, depth
+        waiting += ((one, depth + 1) for one in node.iter_expressions())
 
 
 def _refuse(what: str) -> None:
@@ -267,16 +290,28 @@ def _rename(table: exp.Table, name: str) -> None:
 # --- Columns ---------------------------------------------------------------------------------------------------------
 
 
+def _check_columns(tree: exp.Query, of: Mapping[str, Mapped]) -> None:
+    """Refuse more columns than can be told apart in reasonable time: a `*` may stand for those of every table."""
+    selects = list(tree.find_all(exp.Select))
+    every = sum(len(of[one.name].fields) for one in tree.find_all(exp.Table) if one.name in of)
+    columns = sum(every if one.is_star else 1 for select in selects for one in select.expressions)
+    using = sum(len(join.args.get("using") or ()) for join in tree.find_all(exp.Join))
+    if using > _MOST_TABLES or columns > _MOST_COLUMNS or len(selects) > _MOST_SELECTS:
+        raise errors.InvalidArguments(
+            f"A query may select {_MOST_COLUMNS} columns in {_MOST_SELECTS} SELECTs; name the columns that you need."
+        )
+
+
 def _name_columns(tree: exp.Query) -> None:
     """Name every column of a result that has no name of its own."""
     for select in tree.find_all(exp.Select):
         taken = {one.alias_or_name for one in select.expressions}
-        for one in list(select.expressions):
+        for place, one in enumerate(list(select.expressions), 1):
             if isinstance(one, exp.Column | exp.Alias | exp.Star) or (isinstance(one, exp.Subquery) and one.alias):
                 continue
             base = one.name.lower() if isinstance(one, exp.Anonymous) else type(one).key
             base = base if isinstance(one, exp.Func) else "column"
-            name = next(word for word in (base, *(f"{base}_{place}" for place in range(2, 999))) if word not in taken)
+            name = base if base not in taken else f"{base}_{place}"
             taken.add(name)
             one.replace(exp.alias_(one.copy(), name, quoted=True))
 

@@ -5,6 +5,8 @@ import time
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from broker.catalog import catalog_tool
 from broker.connector import ConnectorDocument
@@ -16,6 +18,7 @@ from connectors.openapi.encoding import prepare
 from connectors.openapi.pinning import pin
 from connectors.openapi.settings import Settings
 from connectors.openapi.snapshot import Operation
+from tests.support.library import DESCRIPTION
 
 CLIMBING = (
     *("..", ".", "../admin", "..%2fadmin", "%2e%2e", "%252e%252e", "..;", "..;x=1", "..\\admin", "a/b", "a%2fb"),
@@ -304,7 +307,7 @@ def test_aliases_that_make_a_small_file_enormous_are_refused() -> None:
         read_description("\n".join(lines).encode())
 
 
-@pytest.mark.parametrize("text", [b"[" * 20_000, b"{" + b'"a":{' * 50_000, b'{"a":' * 2000 + b"1" + b"}" * 2000])
+@pytest.mark.parametrize("text", [b"[" * 2_000, b"{" + b'"a":{' * 50_000, b'{"a":' * 2000 + b"1" + b"}" * 2000])
 def test_a_description_that_is_nested_without_end_is_refused(text: bytes) -> None:
     """With a reason, and without the interpreter's own error."""
     with pytest.raises(ValueError, match=r"nested|neither"):
@@ -354,7 +357,7 @@ def test_a_description_of_the_wrong_shapes_breaks_nothing(root: Any) -> None:
     assert found["resources"] == {}
 
 
-@pytest.mark.parametrize("junk", [7, "x", None, [], [7], {"a": 7}, True])
+@pytest.mark.parametrize("junk", [7, "x", None, [], [7], {"a": 7}, True, {"2XX": None}, {"200": {"content": {"x": 1}}}])
 @pytest.mark.parametrize(
     "where", ["parameters", "responses", "requestBody", "security", "tags", "operationId", "servers"]
 )
@@ -367,3 +370,37 @@ def test_junk_anywhere_in_an_operation_breaks_nothing(where: str, junk: Any) -> 
     found = pinned(description)
 
     assert len(found["left_out"]) + sum(map(len, found["resources"].values())) == 1
+
+
+_JUNK: st.SearchStrategy[Any] = st.sampled_from(
+    [None, 7, -1, 1.5, True, "", "x", "#/", [], [None], {}, {"$ref": "#"}, {"type": ["x", 7]}, {"": {}}]
+)
+
+
+@pytest.mark.slow
+@given(data=st.data())
+def test_a_description_with_anything_anywhere_is_refused_or_becomes_tools_that_can_be_served(
+    data: st.DataObject,
+) -> None:
+    """Whatever stands where: words for the administrator (`ValueError`), or a catalogue that compiles."""
+    description = json.loads(json.dumps(DESCRIPTION))
+    for _ in range(data.draw(st.integers(1, 3))):
+        node: Any = description
+        while isinstance(node, dict | list) and node:
+            key = data.draw(st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node))))
+            if not isinstance(node[key], dict | list) or not node[key] or data.draw(st.integers(0, 3)) == 0:
+                node[key] = json.loads(json.dumps(data.draw(_JUNK)))
+                break
+            node = node[key]
+
+    try:
+        found = pin(read_description(json.dumps(description).encode()), {"all": "/"}, Settings(others="by-tag"))
+    except ValueError:
+        return
+
+    json.dumps(found)
+    document = ConnectorDocument.model_validate(
+        {"type": "openapi", "url": "https://a.example", "resources": {"all": "/"}, "snapshot": "s.json"}
+    )
+    served = [catalog_tool("library", tool) for tool in CONNECTOR.tools(document, found)]
+    assert len({tool.name for tool in served}) == len(served) == sum(map(len, found["resources"].values()))

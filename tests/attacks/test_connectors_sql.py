@@ -4,8 +4,10 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import event, given, settings
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from broker.connector import Scope
 from broker.egress.database import Permitted
 from broker.errors import AccessDenied, InvalidArguments, Refusal, Upstream, UpstreamRejected
+from connectors.sql import bounded
 from connectors.sql.rendering import Rendering
 from connectors.sql.snapshot import read_snapshot
 from connectors.sql.statement import understand
@@ -95,6 +98,14 @@ REFUSED = {
     "a zero-width space": "SELECT value FROM sec\u200brets",
     "parentheses": "SELECT " + "(" * 500 + "1" + ")" * 500,
     "a long chain": "SELECT " + " + ".join(["1"] * 4000),
+    "readings that double": "SELECT a FROM customers " + "JOIN customers " * 300,
+    "readings that double, in parentheses": "SELECT a FROM customers " + "(STRUCT (" * 19,
+    "every column of many": "SELECT * FROM "
+    + " JOIN ".join(f"customers c{number} ON 1 = 1" for number in range(12))
+    + ", "
+    + ", ".join(f"({'SELECT * FROM customers'}) d{number}" for number in range(12)),
+    "many casts": "SELECT name" + "::text" * 700 + " FROM customers",
+    "many texts": "SELECT " + ", ".join(["'a'"] * 900) + " FROM customers",
     "many tables": "SELECT count(*) FROM " + ", ".join(f"customers c{number}" for number in range(20)),
 }
 
@@ -167,11 +178,30 @@ def test_a_column_beyond_the_decision_is_not_read_by_any_way(shop: Shop) -> None
     shop.take_back()
 
 
+def test_understanding_ends_after_so_many_steps(tables: Tables) -> None:
+    """A text that would hold the parser up for hours is refused after few steps for each token."""
+    steps = 0
+    parser = bounded._parser("sqlite")
+    went = parser._advance
+
+    def counted(self: Any, *positional: Any, **named: Any) -> None:
+        nonlocal steps
+        steps += 1
+        went(self, *positional, **named)
+
+    with patch.object(parser, "_advance", counted), pytest.raises(InvalidArguments):
+        understand("SELECT a FROM customers " + "LEFT JOIN orders o " * 200, tables)
+
+    assert steps < 5000
+
+
 def test_an_endless_query_is_given_up(tmp_path: Path) -> None:
     """Endless queries: the progress handler ends what the parser cannot foresee."""
     with asyncio.Runner() as runner:
         shop = sqlite_shop(tmp_path, runner, total_seconds=0.05)
-        endless = "SELECT count(*) FROM " + ", ".join(f"customers c{number}" for number in range(16))
+        with closing(sqlite3.connect(tmp_path / "shop.db")) as connection, connection:
+            connection.executemany("INSERT INTO customers (name) VALUES (?)", [("x",)] * 300)
+        endless = "SELECT count(*) FROM " + ", ".join(f"customers c{number}" for number in range(12))
 
         with pytest.raises(UpstreamRejected) as refused:
             shop.query(endless)

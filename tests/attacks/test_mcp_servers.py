@@ -66,7 +66,10 @@ async def test_a_schema_that_is_widened_later_is_drift_too(line: Line, server: L
     schema = note_tool()["inputSchema"]
     server.tools = [note_tool(inputSchema={**schema, "properties": {**schema["properties"], "password": {}}})]
 
-    assert (await line.refused("up_readNote", {"id": "n1"})).code == "definition_drifted"
+    refused = await line.refused("up_readNote", {"id": "n1"})
+
+    assert refused.code == "definition_drifted"
+    assert refused.detail == "readNote: inputSchema.properties has more"  # what it is called is the server's words too
 
 
 def with_result(**result: Any) -> Any:
@@ -223,14 +226,17 @@ async def test_a_program_does_not_outlive_its_grant_or_its_document(tmp_path: Pa
         (first,) = [place.process for place in processes._places.values()]
         assert first is not None
 
-        await processes.end(grant.id)
+        await processes.restart(grant.id)
         assert not first.alive
 
         assert (await line.call("up_environment", {})).text
         (second,) = [place.process for place in processes._places.values()]
         assert second is not None
-        await processes.keep_only({"another"})
+        await processes.keep_only({})
         assert not second.alive
+
+        await processes.end(grant.id)
+        assert (await line.refused("up_environment", {})).code == "upstream_unreachable"
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,15 @@ async def test_a_budget_that_is_new_counts_what_was_spent_before(books: Books) -
     await books.begun(budget("team", "another", daily_usd=0.01), asking(2_000))
 
 
+async def test_a_limit_of_tokens_that_is_new_counts_calls_that_say_nothing_of_theirs(books: Books) -> None:
+    """A call whose usage nobody knows used all that it could: in a window that is made late, too."""
+    before = await books.begun((), asking(9_000))
+    await books.commit(before.settle)
+
+    with pytest.raises(LimitReached):
+        await books.begun(tuple(count_caps(ModelLimitsPart(tokens_per_minute=10_000), WORKLOAD, "p")), asking(2_000))
+
+
 async def test_what_has_no_price_is_refused_where_money_counts(books: Books) -> None:
     """Issue 7: unpriced models are refused when a budget applies; without one they are counted as unpriced."""
     with pytest.raises(PriceUnknown):

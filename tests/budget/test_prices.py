@@ -104,6 +104,8 @@ def priced() -> list[tuple[str, str]]:
             extra = prices - {"web_searches_kcount", "storage_searches_kcount"}
             if not {"input_mtok", "output_mtok"} <= extra <= COUNTED:
                 continue
+            if rates_of(provider.id, model.id, NOW) is None:  # a search of the web whose price is not in the list
+                continue
             with contextlib.suppress(LookupError):
                 if get_snapshot().find_provider_model(model.id, None, provider.id, None)[1] is model:
                     found.append((provider.id, model.id))
@@ -151,12 +153,22 @@ def test_no_usage_within_the_bound_costs_more_than_the_bound(
     """model-gateway.md §5.2 and §5.3: whatever is cached, written or reasoned, and whichever tier it falls into."""
     rates, ask = known(rates_of(*which, NOW)), Ask(*bound, cache_writes=writes)
     used, made = int(bound[0] * parts[0]), int(bound[1] * parts[1])
-    written = int(used * parts[2]) if writes else 0
+    written = int(used * parts[2])  # some providers write to their cache unasked
     hour = written if writes == "1h" else 0
 
     cost = rates.cost(Usage(used, made, used - written, written, hour, int(made * parts[3])))
 
     assert cost <= ask.bound(rates)
+
+
+@pytest.mark.parametrize("tokens", [1, 3_000, 127_999, 200_001, 1_000_000])
+def test_a_prompt_that_is_cached_unasked_costs_no_more_than_the_bound(tokens: int) -> None:
+    """Some providers write each prompt to their cache and bill that dearer, for every model of the list."""
+    for which in MODELS:
+        rates = known(rates_of(*which, NOW))
+        for output in (0, 1, 8_192):
+            usage = Usage(tokens, output, cache_write=tokens)
+            assert Ask(tokens, output).bound(rates) >= rates.cost(usage), which
 
 
 @given(which=st.sampled_from(MODELS), tokens=PARTS, left=st.integers(0, 10**10), answers=st.integers(1, 4))
@@ -189,6 +201,17 @@ def test_what_nobody_knows_has_no_price() -> None:
     assert rates_of("openai", "made-up-model", NOW) is None
     assert rates_of("no-such-provider", "gpt-4o", NOW) is None
     assert not known(rates_of("openai", "text-embedding-3-small", NOW)).makes_output
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["gpt-4o-search-preview", "gpt-4o-mini-search-preview-2025-03-11", "gpt-5-search-api", "o3-deep-research"],
+)
+def test_a_model_that_searches_has_no_price_where_searching_has_none(model: str) -> None:
+    """OpenAI bills each search beside the tokens, and the list does not say how much; Perplexity's it does say."""
+    assert rates_of("openai", model, NOW) is None
+    assert known(rates_of("openai", model, NOW, {"input": 1, "output": 2, "request": 0.03})).request == 30_000_000
+    assert known(rates_of("perplexity", "sonar", NOW)).request > 0
 
 
 def test_a_price_is_that_of_its_moment() -> None:

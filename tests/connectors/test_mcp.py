@@ -7,12 +7,19 @@ from typing import Any
 
 import pytest
 
+from broker.catalog import catalog_tool
+from broker.connector import ConnectorDocument, Tool, ToolCall
 from broker.documents import Invalid, load
+from broker.errors import DefinitionDrifted, InvalidArguments, RequestStateInvalid, UpstreamNotFound
 from broker.identity import WorkloadIdentity
 from broker.pipeline import Origin, Request, silent
+from connectors.mcp.drift import Watch
+from connectors.mcp.run import _Exchange
+from connectors.mcp.settings import McpSettings
+from connectors.mcp.tools import tools
 from tests.support.broker import Line
 from tests.support.documents import ANALYST, OTHER, Written
-from tests.support.low_mcp import LowMcp, note_tool, stream
+from tests.support.low_mcp import LowMcp, note_tool, reply, stream
 from tests.support.mcp_servers import document, find, mcp_line, over_tls, pin_at_once, write_set
 
 pytestmark = pytest.mark.anyio
@@ -109,6 +116,29 @@ async def test_two_servers_that_keep_their_own_names_may_not_have_the_same(serve
             pass
 
     assert "would both be readNote" in str(refused.value.detail)
+
+
+@pytest.mark.parametrize(
+    ("names", "of_one", "of_other", "would_be"),
+    [
+        ("upstream", ("a", "review"), ("b", "review"), "review"),
+        ("prefixed", ("crm", "eu_report"), ("crm_eu", "report"), "crm_eu_report"),
+    ],
+)
+def test_no_two_servers_have_a_prompt_of_one_name(
+    tmp_path: Path, names: str, of_one: tuple[str, str], of_other: tuple[str, str], would_be: str
+) -> None:
+    """docs/connectors/mcp.md: a name twice is refused, of prompts as of tools; none silently stands for another."""
+    spec = {"url": "https://up.example/mcp", "grants": {"kinds": []}, "settings": {"names": names}}
+    connectors = {name: {**spec, "snapshot": f"{name}.json"} for name, _ in (of_one, of_other)}
+    written = write_set(tmp_path / "access", connectors, [])
+    for name, prompt in (of_one, of_other):
+        (written.directory / f"{name}.json").write_text(json.dumps({"tools": [], "prompts": [{"name": prompt}]}))
+
+    with pytest.raises(Invalid) as refused:
+        load(written.directory, find)
+
+    assert f"{of_one[0]} and {of_other[0]} both have a prompt {would_be}" in str(refused.value.detail)
 
 
 @pytest.mark.parametrize(("modern", "handshake"), [(True, False), (False, True), (True, True)])
@@ -228,6 +258,9 @@ class Client:
         self.asked.append((method, params))
         return {"action": "accept", "content": {"sure": True}}
 
+    def asks(self, method: str) -> None:
+        """Note nothing."""
+
     async def log(self, *said: Any) -> None:
         """Keep it."""
         self.logged.append(said)
@@ -254,6 +287,142 @@ async def asking(said: dict[str, Any], send: Any) -> bool:
         {**head, "id": said["id"], "result": {"content": []}},
     )
     return True
+
+
+def completing(resource: str) -> Tool:
+    """Return the tool that completes for resources or prompts, of a server that has one of each."""
+    pin = {
+        "tools": [],
+        "prompts": [{"name": "payroll"}],
+        "resources": [],
+        "templates": [{"uriTemplate": "note://{id}"}],
+    }
+    document = {"type": "mcp", "url": "https://up.example/mcp", "snapshot": "x.json"}
+    made = tools(
+        ConnectorDocument.model_validate(document),
+        {**pin, "capabilities": ["resources", "completions"], "versions": ["2025-11-25"]},
+    )
+    return next(one for one in made if (one.resource, one.action) == (resource, "complete"))
+
+
+PROMPT, TEMPLATE = {"type": "ref/prompt", "name": "payroll"}, {"type": "ref/resource", "uri": "note://{id}"}
+ARGUMENT = {"name": "id", "value": "n"}
+
+
+@pytest.mark.parametrize(
+    ("resource", "arguments"),
+    [
+        ("resources", {"ref": PROMPT, "argument": ARGUMENT}),
+        ("prompts", {"ref": TEMPLATE, "argument": ARGUMENT}),
+        ("prompts", {"ref": {**PROMPT, "uri": "note://{id}"}, "argument": ARGUMENT}),
+        ("prompts", {"ref": PROMPT, "argument": {**ARGUMENT, "more": "x"}}),
+        ("prompts", {"ref": PROMPT, "argument": ARGUMENT, "context": {"more": {}}}),
+    ],
+)
+def test_a_completion_is_of_what_its_policy_names(resource: str, arguments: Any) -> None:
+    """Issue 6, `mcp`: who may complete for resources may not ask about prompts, nor the other way round."""
+    with pytest.raises(InvalidArguments):
+        catalog_tool("up", completing(resource)).check(arguments)
+
+
+@pytest.mark.parametrize(
+    ("resource", "ref"),
+    [("resources", {**TEMPLATE, "uri": "secret://{id}"}), ("prompts", {**PROMPT, "name": "secret"})],
+)
+async def test_a_completion_is_of_what_is_pinned(resource: str, ref: Any) -> None:
+    """What nobody has approved is not asked about."""
+    tool, arguments = completing(resource), {"ref": ref, "argument": ARGUMENT}
+    catalog_tool("up", tool).check(arguments)
+
+    assert tool.run is not None
+    with pytest.raises(UpstreamNotFound):
+        await tool.run(ToolCall(arguments, silent), None)  # type: ignore[arg-type] # no session is used
+
+
+async def test_answers_that_nobody_has_asked_for_never_reach_a_server(server: LowMcp, tmp_path: Path) -> None:
+    """MCP 2026-07-28: what a policy decides on and the trail records is all that a client can say to a server."""
+    client = Client()
+    client.waits, client.answers = False, {"confirm": {"action": "accept", "content": {"path": "/prod"}}}
+
+    async with mcp_line(written_for(server, tmp_path, lets=["elicitation"]), "up") as line:
+        await called_by(client, line)
+        client.state = "made up"
+        with pytest.raises(RequestStateInvalid):
+            await called_by(client, line)
+
+    (called,) = [one["params"] for one in server.took if one["method"] == "tools/call"]
+    assert {*called} == {"name", "arguments", "_meta"}
+    assert "/prod" not in json.dumps(server.took)
+
+
+async def test_what_a_client_is_asked_by_an_answer_is_counted_too(server: LowMcp, tmp_path: Path) -> None:
+    """docs/connectors/mcp.md: *finished* counts what was asked, of clients of either era."""
+    client = Client()
+    client.waits = False
+    question = {"method": "elicitation/create", "params": {"message": "Sure?"}}
+
+    async def needing(said: dict[str, Any], send: Any) -> bool:
+        result = {"resultType": "input_required", "inputRequests": {"confirm": question}}
+        await reply(send, 200, {"jsonrpc": "2.0", "id": said["id"], "result": result})
+        return True
+
+    server.answers = needing
+    async with mcp_line(written_for(server, tmp_path, lets=["elicitation"]), "up") as line:
+        await called_by(client, line)
+
+        assert line.records(kind="finished")[-1]["outcome"]["asked_of_client"] == {"elicitation/create": 1}
+
+
+class Listing:
+    """A server that lists its tools, and counts how often."""
+
+    def __init__(self, *tools: Any) -> None:
+        self._tools = list(tools)
+        self.looked = 0
+
+    async def request(self, *_: Any) -> Any:
+        """List them."""
+        self.looked += 1
+        return {"tools": self._tools}
+
+
+async def test_what_was_right_with_one_grant_is_looked_at_with_another() -> None:
+    """A server may tell another account other things: each is looked at with the grant that it is called with."""
+    watch = Watch({"tools": [note_tool()]}, 3600)
+    ours, theirs = Listing(note_tool()), Listing(note_tool(description="Something else."))
+
+    for _ in range(2):
+        await watch.check(ours, "tools", "readNote", "ours")  # type: ignore[arg-type] # as much as it uses
+    with pytest.raises(DefinitionDrifted):
+        await watch.check(theirs, "tools", "readNote", "theirs")  # type: ignore[arg-type] # the same
+
+    assert (ours.looked, theirs.looked) == (1, 1)
+
+
+def exchange(**call: Any) -> _Exchange:
+    """Return one call's dialogue."""
+    return _Exchange(ToolCall({}, call.pop("emit", silent), **call), McpSettings(), Watch({}, 60))
+
+
+def test_a_session_goes_on_for_one_credential() -> None:
+    """A session is the account's with which it was begun; after another was connected, it is nobody's."""
+    assert exchange(caller="c", grant="one").caller != exchange(caller="c", grant="two").caller
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "1" + "0" * 400, "true"])
+async def test_progress_that_is_no_number_of_anything_is_passed_over(number: str) -> None:
+    """Issue 6, `mcp`: lying servers; JSON has numbers that no integer holds."""
+    told: list[Any] = []
+
+    async def emit(*said: Any) -> None:
+        told.append(said)
+
+    call = exchange(emit=emit)
+    await call.progress({"progress": json.loads(number)})
+    await call.progress({"progress": 1, "total": json.loads(number)})
+    await call.progress({"progress": 0.5, "total": 1})
+
+    assert told == [(500, 1000)]
 
 
 async def called_by(client: Client, line: Line) -> None:

@@ -2,9 +2,11 @@
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.connector import errors
 from connectors.mcp.events import Event, Events
 from connectors.mcp.tools import word
 
@@ -23,6 +25,49 @@ def test_events_are_the_same_however_their_bytes_come(said: list[list[str]], dat
     came = [event for piece in pieces for event in events.feed(piece)]
 
     assert came == [Event("message", "\n".join(lines)) for lines in said]
+
+
+class Counted(bytearray):
+    """Bytes that count how many are copied."""
+
+    copied = 0
+
+    def __bytes__(self) -> bytes:
+        """Count, and copy."""
+        Counted.copied += len(self)
+        return bytes(memoryview(self))
+
+
+def test_a_line_that_comes_in_many_pieces_is_copied_once() -> None:
+    """docs/threat-model.md: no text of a service costs more than linear time."""
+    events = Events(1_000_000)
+    events._rest = Counted()
+    Counted.copied = 0
+
+    for _ in range(900):
+        assert list(events.feed(b"x" * 1000)) == []
+    assert Counted.copied == 0
+    assert list(events.feed(b"\n\n")) == []
+    assert Counted.copied == 900_000
+
+
+@pytest.mark.parametrize("chunk", [b"data:\n" * 240, b"data: x\n", b"x" * 1400])
+def test_an_event_that_never_ends_is_too_large(chunk: bytes) -> None:
+    """Issue 6, `mcp`: what is kept of an event has an end, also of lines that hold nothing."""
+    events, longest = Events(10_000), 10_000
+
+    with pytest.raises(errors.UpstreamTooLarge):
+        [list(events.feed(chunk)) for _ in range(longest)]
+
+    assert len(events._data) <= longest
+    assert len(events._rest) <= longest + len(chunk)
+
+
+def test_events_that_end_may_be_many() -> None:
+    """The cap is on one event; that on the whole answer is egress's."""
+    events = Events(100)
+
+    assert sum(len(list(events.feed(b"data: " + b"x" * 50 + b"\n\n"))) for _ in range(1000)) == 1000
 
 
 @given(st.text(max_size=64))

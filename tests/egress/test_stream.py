@@ -65,6 +65,21 @@ async def test_the_caps_hold_for_a_stream_as_a_whole(
                 await answer.read()
 
 
+async def test_a_lasting_stream_must_begin_in_time(
+    make_client: MakeClient, certificate: ServerCertificate, credential: Any
+) -> None:
+    """`total_seconds` is how long a service may take until it answers, however long the answer then lasts."""
+
+    async def silent(_exchange: Exchange) -> None:
+        await asyncio.sleep(3600)
+
+    async with serving(certificate, silent) as upstream:
+        bound = session(make_client(upstream, total_seconds=0.3), upstream, credential("good"))
+        with pytest.raises(UpstreamTimeout):
+            async with bound.stream("GET", upstream.url, {}, None, lasting=True):
+                pass
+
+
 async def test_a_refused_token_is_renewed_once_before_a_stream_begins(
     make_client: MakeClient, certificate: ServerCertificate, credential: Any
 ) -> None:

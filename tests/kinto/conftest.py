@@ -106,6 +106,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     directory = tmp_path_factory.mktemp("kinto")
     authority = CertificateAuthority(directory)
     issuer = f"https://localhost:{free_port()}"
+    idp = oidc_provider(_provider(issuer, authority))  # skips where there is none
     listener = bind(0)
     front = f"https://localhost:{listener.getsockname()[1]}"
     port = free_port()
@@ -113,7 +114,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     ini.write_text(KINTO.format(issuer=issuer, host=front.removeprefix("https://"), port=port))
     server = Path(python).with_name("pserve")
     trust = {"REQUESTS_CA_BUNDLE": str(authority.certificate_file)}
-    idp = oidc_provider(_provider(issuer, authority))
     with (
         _process(idp, directory / "idp.log", int(issuer.rpartition(":")[2])),
         _process([str(server), str(ini)], directory / "kinto.log", port, **trust),

@@ -41,3 +41,12 @@ def own_gateway(notes_service: NotesService, model_service: ModelService, tmp_pa
     with open_gateway(tmp_path / "access", notes_service, model_service) as gateway:
         gateway.behaves()
         yield gateway
+
+
+@pytest.fixture
+def poor(notes_service: NotesService, model_service: ModelService, tmp_path: Path) -> Iterator[Gateway]:
+    """Serve a gateway whose agent has a dollar a day for calls of a tenth of a cent."""
+    model_service.next, model_service.seen = [], []
+    with open_gateway(tmp_path, notes_service, model_service, budget="{daily_usd: 0.002}") as gateway:
+        gateway.behaves()
+        yield gateway

@@ -100,6 +100,33 @@ def test_litellms_models_become_routes_and_its_keys_agents(tmp_path: Path) -> No
         assert word in places, word
 
 
+def test_litellms_prices_are_taken_over_whole_or_said_to_be_missing(tmp_path: Path) -> None:
+    """Half a price is an overrun: cache writes, tiers, reasoning and requests are prices, too."""
+    dear = {
+        "input_cost_per_token": 0.000003, "output_cost_per_token": 0.000015, "output_cost_per_reasoning_token": 2e-5,
+        "cache_read_input_token_cost": 3e-7, "cache_creation_input_token_cost": 0.00000375,
+        "cache_creation_input_token_cost_above_1hr": 0.000006, "input_cost_per_request": 0.01,
+        "input_cost_per_token_above_200k_tokens": 0.000006, "output_cost_per_token_above_200k_tokens": 0.0000225,
+        "input_cost_per_audio_token": 0.0001, "output_cost_per_token_batches": 0.000007, "input_cost_per_second": 0,
+    }  # fmt: skip
+    entries = [
+        {"model_name": name, "litellm_params": {"model": model, "api_base": "https://x.example"}, "model_info": dear}
+        for name, model in (("own", "hosted_vllm/mine"), ("listed", "anthropic/claude-sonnet-4-5"))
+    ]
+
+    found = imported(tmp_path, "litellm", config_json=json.dumps({"model_list": entries}))
+
+    routes, noted = specs(found, "ModelRoute"), dict(found["not_mapped"])
+    assert routes["own"]["targets"][0]["prices"] == {
+        "input": 3.0, "output": 15.0, "reasoning": 20.0, "cache_read": 0.3, "cache_write": 3.75, "cache_write_1h": 6.0,
+        "request": 0.01, "tiers": [{"above_input_tokens": 200_000, "input": 6.0, "output": 22.5}],
+    }  # fmt: skip
+    assert "prices" not in routes["listed"]["targets"][0]
+    assert any("built-in list has claude-sonnet-4-5" in why for why in noted.values())
+    unsaid = {place.rpartition(".")[2] for place, why in noted.items() if "no document has a word for this" in why}
+    assert unsaid == {"input_cost_per_audio_token", "output_cost_per_token_batches"}
+
+
 def test_documents_are_written_where_none_is_in_the_way(tmp_path: Path) -> None:
     """Nothing is replaced without --force."""
     (tmp_path / "r.json").write_text(json.dumps(REQUEST))

@@ -19,6 +19,7 @@ from tests.support.notes import NotesService
 LIMIT = 0.02
 CALLS, CALLERS = 240, 24
 NANO = 10**9
+BEYOND = {"input": 11, "output": 600}
 WORDS = tuple(f" word{number}" for number in range(12))
 FAULTS = (
     Behaviour(),
@@ -94,8 +95,8 @@ def test_whatever_goes_wrong_everything_is_settled_once_and_nothing_is_overspent
 def test_output_beyond_the_cap_is_an_overrun_and_its_model_rests_until_somebody_has_looked(gateway: Gateway) -> None:
     """Issue 7: an upstream that ignores the cap is recorded and alarmed, and blocks further calls."""
     gateway.broker.await_(_overrunning, gateway)
-    gateway.behaves(words=tuple(f" word{number}" for number in range(600)), ignores_cap=True)
-    gateway.stream("/v1/chat/completions", {**asked("small"), "max_tokens": 20})
+    gateway.behaves(words=tuple(f" word{number}" for number in range(600)), ignores_cap=True, usage=BEYOND)
+    gateway.chat("small", max_tokens=20)
     gateway.behaves()
 
     refused, elsewhere = gateway.chat("small", max_tokens=20), gateway.chat("twice", max_tokens=20)
@@ -116,7 +117,7 @@ async def _overrunning(gateway: Gateway) -> None:
 
 def test_a_fallback_may_hold_what_the_attempt_before_it_gave_back(gateway: Gateway) -> None:
     """model-gateway.md §5.4: an attempt is settled before the next one holds, in one commit with it."""
-    gateway.behaves(Behaviour(status=503))
+    gateway.behaves(Behaviour(status=429))
 
     answer = gateway.chat("twice", max_tokens=1_200)
 

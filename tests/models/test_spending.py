@@ -1,25 +1,13 @@
 """Budgets at the models door: 402 for what cannot succeed, 429 for what can later, each in the API's own shape."""
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-
-import pytest
 
 from broker.cli.trail.story import Told, lines_of
-from broker.testing.models import Behaviour, ModelService
-from tests.support.models import Gateway, asked, models_policy, open_gateway
-from tests.support.notes import NotesService
+from broker.testing.models import Behaviour
+from tests.support.models import Gateway, asked, models_policy
 
-
-@pytest.fixture
-def poor(notes_service: NotesService, model_service: ModelService, tmp_path: Path) -> Iterator[Gateway]:
-    """Serve a gateway whose agent has a dollar a day for calls of a tenth of a cent."""
-    model_service.next, model_service.seen = [], []
-    with open_gateway(tmp_path, notes_service, model_service, budget="{daily_usd: 0.002}") as gateway:
-        gateway.behaves()
-        yield gateway
+OVERLOADED = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
 
 
 def test_an_exhausted_budget_is_a_402_that_says_when_and_what_would_fit(poor: Gateway) -> None:
@@ -69,7 +57,7 @@ def test_a_clamped_call_asks_its_provider_for_less(poor: Gateway) -> None:
 
 def test_a_calls_story_says_what_each_attempt_cost(poor: Gateway) -> None:
     """Issue 7: attempts and fallback reasons are in the trail, and `aam trail show` says them."""
-    poor.behaves(Behaviour(status=503), Behaviour(usage={"input": 11, "output": 5}))
+    poor.behaves(Behaviour(status=529, error=OVERLOADED), Behaviour(usage={"input": 11, "output": 5}))
     call_id = poor.chat("twice", max_tokens=50).headers["x-aam-call-id"]
     told = Told(poor.broker.records(call_id=call_id), [], [], "")
 

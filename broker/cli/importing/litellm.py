@@ -3,6 +3,7 @@
 from typing import Any
 
 from broker.cli.importing.drafts import Draft, as_name, cap_of
+from broker.cli.importing.litellm_prices import is_price, prices_of
 
 _TYPES = {
     "openai": "openai",
@@ -18,9 +19,8 @@ _TYPES = {
 }
 _KNOWN = frozenset(
     {"model", "api_base", "base_url", "api_key", "api_version", "weight", "max_tokens", "order", "rpm", "tpm"}
-    | {"input_cost_per_token", "output_cost_per_token", "custom_llm_provider", "timeout", "num_retries"}
+    | {"custom_llm_provider", "timeout", "num_retries"}
 )
-_MILLION = 1_000_000
 _PERIODS = {"1d": "daily_usd", "24h": "daily_usd", "7d": "weekly_usd", "30d": "monthly_usd", "1mo": "monthly_usd"}
 _SETTINGS = {
     "master_key": "operators are users of the machine, named in the Broker document",
@@ -66,11 +66,9 @@ def _entry(draft: Draft, entry: Any, place: str, groups: dict[str, list[dict[str
         draft.note(place, f"{name!r} stands for any model: a route names each")
     elif (place_of := _service(draft, given, model, place)) is not None:
         kind, url, rest = place_of
-        target = {
-            "connector": draft.connector(kind, url),
-            "model": rest,
-            **_facts(given, entry.get("model_info") or {}),
-        }
+        target = {"connector": draft.connector(kind, url), "model": rest, **_facts(given)}
+        if prices := prices_of(draft, kind, rest, {**given, **(entry.get("model_info") or {})}, place):
+            target["prices"] = prices
         groups.setdefault(name, []).append(target)
         _leftovers(draft, given, place)
 
@@ -93,20 +91,18 @@ def _service(draft: Draft, given: dict[str, Any], model: str, place: str) -> tup
     return kind, where, rest or model
 
 
-def _facts(given: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
+def _facts(given: dict[str, Any]) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if isinstance(weight := given.get("weight"), int) and 1 <= weight <= 1000:  # noqa: PLR2004 - as documents have it
         facts["weight"] = weight
     if cap := cap_of(given.get("max_tokens")):
         facts["max_output_tokens"] = cap
-    if prices := _prices({**given, **info}):
-        facts["prices"] = prices
     return facts
 
 
 def _leftovers(draft: Draft, given: dict[str, Any], place: str) -> None:
     for field in given:
-        if field not in _KNOWN:
+        if field not in _KNOWN and not is_price(field):
             draft.note(f"{place}.{field}", "a route sends no parameters of its own; the caller sets them")
     for field in ("rpm", "tpm"):
         if given.get(field) is not None:
@@ -125,13 +121,6 @@ def _url(draft: Draft, url: Any, place: str) -> str | None:
         draft.note(place, f"{url} is plain HTTP: put it behind TLS; the draft says https")
         url = "https://" + url.removeprefix("http://")
     return str(url).rstrip("/")
-
-
-def _prices(said: dict[str, Any]) -> dict[str, float] | None:
-    given, made = said.get("input_cost_per_token"), said.get("output_cost_per_token")
-    if not isinstance(given, int | float) or not isinstance(made, int | float):
-        return None
-    return {"input": round(given * _MILLION, 6), "output": round(made * _MILLION, 6)}
 
 
 def _route(targets: list[dict[str, Any]], more: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:

@@ -153,6 +153,7 @@ async def rotate_grant(operators: Operators, request: Request, actor: Record) ->
         rotated = await operators.vault.rotate(grant.id, service_of(connection, operators.egress), actor, secret)
     except GrantMisplaced as misplaced:
         raise OperatorRequestInvalid(misplaced.message, detail=misplaced.detail) from None
+    await operators.egress.processes.restart(grant.id)
     return JSONResponse(dataclasses.asdict(rotated))
 
 

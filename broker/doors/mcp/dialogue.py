@@ -56,6 +56,9 @@ class ClientDialogue:
             raise ClientCannot(detail=f"the client answers {method} with {type(error).__name__}") from None
         return _plain(answer)
 
+    def asks(self, method: str) -> None:
+        """Note nothing: it is asked by the answer."""
+
     async def updated(self, uri: str) -> None:
         """Tell nobody: what is called is no subscription."""
 

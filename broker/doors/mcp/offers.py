@@ -1,6 +1,5 @@
 """Resources and prompts that some connector stands behind: what an agent may list, and which tool gets one."""
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -8,7 +7,7 @@ from broker.catalog import CatalogTool
 from broker.documents import Snapshot
 from broker.errors import InvalidArguments, UnknownTool
 
-_EXPRESSION = re.compile(r"\\\{[^}]*\\\}")  # of a URI template (RFC 6570), escaped
+_LONGEST_URI = 8192  # characters, as the tools that read resources take them
 
 Definition = Mapping[str, Any]
 
@@ -45,6 +44,8 @@ class Offers:
         return self._with(uri, "subscription")
 
     def _with(self, uri: str, serves: str) -> CatalogTool:
+        if len(uri) > _LONGEST_URI:  # nothing is looked for in it
+            raise InvalidArguments(f"A resource's URI may have {_LONGEST_URI} characters at most.")
         tools = self._of(serves)
         listed = [tool for tool in tools if any(one["uri"] == uri for one in tool.tool.definition["resources"])]
         fitting = [tool for tool in tools if any(_fits(one, uri) for one in tool.tool.definition["templates"])]
@@ -81,13 +82,7 @@ class Offers:
         return [tool for tool in self._tools if tool.tool.serves == serves]
 
     def _prompts(self) -> dict[str, tuple[CatalogTool, Definition]]:
-        return dict(self._named_prompts())
-
-    def _named_prompts(self) -> Iterator[tuple[str, tuple[CatalogTool, Definition]]]:
-        for tool in self._of("prompt"):
-            prefix = "" if tool.tool.definition["own_names"] else f"{tool.connector}_"
-            for one in tool.tool.definition["prompts"]:
-                yield prefix + one["name"], (tool, one)
+        return {name: (tool, one) for tool in self._tools for name, one in tool.prompts}
 
 
 def anything(documents: Snapshot, serves: str) -> bool:
@@ -103,5 +98,29 @@ def _by(key: str, found: Iterator[Definition]) -> list[Definition]:
 
 
 def _fits(template: Definition, uri: str) -> bool:
-    pattern = _EXPRESSION.sub(".+", re.escape(template["uriTemplate"]))
-    return re.fullmatch(pattern, uri) is not None
+    """Tell whether a URI can be one of a template's, each expression standing for one character or more.
+
+    What stands between them is looked for from left to right, once: what an agent sends is no cause for more work.
+    """
+    first, *rest = _literals(template["uriTemplate"])
+    if not rest:
+        return uri == first
+    if not uri.startswith(first):
+        return False
+    *between, last = rest
+    place = len(first)
+    for literal in between:
+        found = uri.find(literal, place + 1)
+        if found < 0:
+            return False
+        place = found + len(literal)
+    return len(uri) - len(last) > place and uri.endswith(last)
+
+
+def _literals(template: str) -> list[str]:
+    """Return what stands before, between and behind the expressions of a URI template (RFC 6570)."""
+    literals, place = [], 0
+    while (begin := template.find("{", place)) >= 0 and (end := template.find("}", begin)) >= 0:
+        literals.append(template[place:begin])
+        place = end + 1
+    return [*literals, template[place:]]

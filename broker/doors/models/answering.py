@@ -56,6 +56,13 @@ class Answering:
         loop = asyncio.get_running_loop()
         self._beat = loop.call_later(SILENCE, self._tick)
 
+    def quiet(self) -> None:
+        """Send no more comments, not even one that is on its way: whatever ended the answer, nobody reads on."""
+        if self._beat is not None:
+            self._beat.cancel()
+        if self._beating is not None:
+            self._beating.cancel()
+
     async def passing(self, events: bytes) -> None:
         """Pass on events of a stream."""
         self._quiet = False
@@ -105,8 +112,8 @@ class Answering:
         await self._send({"type": "http.response.body", "body": text, "more_body": False})
 
     def _tick(self) -> None:
-        """Send a comment if nothing was sent since the last tick."""
-        if self._quiet:
+        """Send a comment if nothing was sent since the last tick, and none is still on its way."""
+        if self._quiet and (self._beating is None or self._beating.done()):
             self._beating = asyncio.ensure_future(self._comment())
         self._quiet = True
         self.stays_alive()

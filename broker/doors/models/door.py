@@ -108,6 +108,8 @@ class ModelsDoor:
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing of it reaches an agent
             logger.error("the models door failed", extra={"exception": type(error).__name__})  # noqa: TRY400
             await answering.refuse(InternalError())
+        finally:
+            answering.quiet()
 
     async def _proof(self, scope: Scope, source: str) -> Proof:
         try:

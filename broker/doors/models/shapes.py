@@ -47,6 +47,7 @@ _PROOF = (401, "authentication_error", "authentication_error", "unauthenticated"
 _BARRED = (403, "permission_error", "permission_error", "permission_denied")
 _OTHER = (502, "server_error", "api_error", "provider_failed")
 _MAY_REPEAT = frozenset({429, 503})
+_LONGEST_WAIT = 60  # seconds: what is further off SDKs do not wait for, and repeat at once instead
 _TOLD = ("resets_at", "affordable_output_tokens", "budget", "consent_url", "approval")
 
 
@@ -80,7 +81,8 @@ def headers_of(refusal: Refusal) -> Mapping[str, str]:
     """Return the headers that tell a client whether, and when, to ask again."""
     status = kind_of(refusal)[0]
     wait = refusal.facts.get("retry_after")
-    repeat = status in _MAY_REPEAT and not ("retry_after" in refusal.facts and wait is None)
+    never = "retry_after" in refusal.facts and wait is None
+    repeat = status in _MAY_REPEAT and not never and (wait or 0) <= _LONGEST_WAIT
     headers = {"x-should-retry": "true" if repeat else "false"}
     if wait is not None:
         headers["retry-after"] = str(wait)

@@ -109,7 +109,7 @@ async def read(
     rows: list[Sequence[Any]] = []
     size = 0
     try:
-        async with asyncio.timeout(limits.total_seconds):
+        async with asyncio.timeout(_patience(limits)):
             await connection.execute("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             await connection.execute(_settings(limits))
             dispatch.sent = True
@@ -142,7 +142,7 @@ async def write(
     """Run a statement that changes rows, in one transaction, and have it undone unless `changed` lets it pass."""
     psycopg = _driver()
     try:
-        async with asyncio.timeout(limits.total_seconds):
+        async with asyncio.timeout(_patience(limits)):
             await connection.execute("BEGIN TRANSACTION READ WRITE")
             await connection.execute(_settings(limits))
             dispatch.sent = True
@@ -159,8 +159,12 @@ async def write(
 
 
 def _settings(limits: Limits) -> bytes:
-    # A little sooner than we give up ourselves, so that the server ends it and says why
-    return _SETTINGS.format(milliseconds=round(limits.total_seconds * 900)).encode()
+    return _SETTINGS.format(milliseconds=round(limits.total_seconds * 1000)).encode()
+
+
+def _patience(limits: Limits) -> float:
+    """Return how long we wait ourselves: longer than the server, so that it is the server that ends it and says why."""
+    return limits.total_seconds + limits.connect_seconds
 
 
 def _driver() -> Any:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import jsonschema_rs
 import pytest
 
 from broker.connector import Scope, errors
@@ -198,3 +199,21 @@ def test_what_stands_beside_a_wrapped_record_leaves_only_where_it_is_a_single_va
 
     assert tool.records == "data"
     assert reader.call("books_read", id="b1") == {"data": {"id": "b1"}, "took": 3}
+
+
+def test_every_result_is_as_clients_are_told(reader: Any) -> None:
+    """`Tool.told` must be true of every result: some clients refuse what does not match."""
+    results = {
+        "books_search": reader.call("books_search"),
+        "books_read": reader.call("books_read", id="b1"),
+        "books_delete": reader.call("books_delete", id="b1"),
+        "loans_search": reader.call("loans_search", id="b2"),
+    }
+    reader.library.answers = (200, {}, b'["a", null, 1]')
+    results["loans_search of something else"] = reader.call("loans_search", id="b2")
+
+    for name, result in results.items():
+        jsonschema_rs.validate(dict(reader.tools[name.split()[0]].tool.told), result)
+    assert set(reader.tools["books_search"].tool.told["properties"]["records"]["items"]["properties"]) == {
+        *("id", "title", "subtitle", "author", "price", "sequels"),
+    }

@@ -158,7 +158,7 @@ def _ways(place: Path, stack: ExitStack) -> tuple[dict[str, Way], dict[str, int]
         "broker": (url + path, "small", {"Authorization": f"Bearer {token}"}, ca),
     }
     memories = {"broker": broker.pid}
-    program, node = os.environ.get("AAM_PORTKEY"), shutil.which("node")
+    program, node = os.environ.get("AAM_PORTKEY"), os.environ.get("AAM_NODE") or shutil.which("node")
     if program and node:
         environment = {"NODE_EXTRA_CA_CERTS": ca, "PORT": str(_PORTKEY), "NODE_ENV": "production"}
         command = [node, program, f"--port={_PORTKEY}", "--headless"]

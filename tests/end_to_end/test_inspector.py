@@ -8,7 +8,7 @@ from tests.support.broker import BrokerProcess
 from tests.support.clients import AAM, TRANSPORTS, Transport
 from tests.support.idp import node_modules
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.slow]
 LISTED = {"salesforce_accounts_read", "salesforce_accounts_search", "salesforce_accounts_describe"}
 
 

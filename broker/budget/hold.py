@@ -4,7 +4,7 @@ hold = ledger.hold(call_id, 1, agent, allowance, target, ask, rates)
 story.settles(hold.settle)             # in the call's last commit, whatever ended it: said first, as who leaves
 await story.begin(hold.begin)          # while its first is under way does not undo it; raises: nothing is held
 ... hold.output_tokens is the cap for the request to the provider ...
-hold.used(usage)                       # or unsent(), charged(cost), ran_over(tokens); nothing known: all of it
+hold.used(usage)                       # or unsent(), charged(cost); nothing known: all of it
 """
 
 import dataclasses
@@ -133,11 +133,6 @@ class Hold:
     def charged(self, cost: Money, usage: Usage | None = None) -> None:
         """Note what the provider itself says that it cost."""
         self._usage, self._known = usage, (cost, "provider")
-
-    def ran_over(self, output_tokens: int) -> None:
-        """Note that at least so much output was made of each answer, more than the cap: that is an overrun."""
-        cost = self._bound(max(output_tokens, self.output_tokens + 1))
-        self._known = (0, "unpriced") if self._rates is None else (max(cost, self.amount + 1), "upper_bound")
 
     def record(self) -> dict[str, Any]:
         """Return what the trail says of it, in nano-dollars."""

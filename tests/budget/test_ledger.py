@@ -203,18 +203,6 @@ async def test_an_overrun_is_spent_recorded_and_blocks_the_target(books: Books) 
     await books.begun(more, asking(1), target=dataclasses.replace(TARGET, model="another"))
 
 
-async def test_output_beyond_the_cap_is_an_overrun_though_nobody_says_what_it_costs(books: Books) -> None:
-    """model-gateway.md §5.4: a provider that goes on beyond the cap has broken it, whether it says its usage or not."""
-    hold = await books.begun(budget(daily_usd=0.01), asking(1_000, 1_000))
-    hold.ran_over(2_500)
-    await books.commit(hold.settle)
-
-    assert books.windows() == [(3_500_000, 0)]
-    assert "budget_overrun" in books.kinds()
-    with pytest.raises(TargetOverran):
-        await books.begun(budget(daily_usd=0.01), asking(1))
-
-
 async def test_a_clock_that_is_set_back_brings_no_budget_back(books: Books) -> None:
     """Issue 7: each window is spent once, in whatever order the clock goes through them."""
     caps = budget(daily_usd=0.01)

@@ -12,7 +12,7 @@ from typing import IO, Protocol
 _LARGEST = 1 << 24  # bytes of anything but the records
 _PIECE = 1 << 20
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-_DAMAGED = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error, struct.error)
+_DAMAGED = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, zlib.error, struct.error)
 
 
 class Files(Protocol):

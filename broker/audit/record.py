@@ -5,12 +5,12 @@
 """
 
 import datetime
+import functools
 import itertools
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from broker.audit.canonical import canonical
 from broker.audit.tree import Head, Node, leaf_hash
@@ -25,8 +25,7 @@ _PROCESS = os.urandom(4).hex()
 Record = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(NamedTuple):
     """A record in its place: its canonical bytes, which are the leaf, and the nodes of the tree that it completed."""
 
     seq: int
@@ -52,14 +51,22 @@ def new_id() -> str:
     What follows the milliseconds is a counter from a random start (§6.2, method 1) and bits of this process; an id is
     unique, and no secret.
     """
-    number = next(_COUNTER)
-    milliseconds = time.time_ns() // 1_000_000
-    counted = number >> 30 & 0xFFF, 0x8000 | number >> 16 & 0x3FFF, number & 0xFFFF
-    text = f"{milliseconds:012x}7{counted[0]:03x}{counted[1]:04x}{counted[2]:04x}{_PROCESS}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    number, milliseconds = next(_COUNTER), time.time_ns() // 1_000_000
+    return (
+        f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7{number >> 30 & 0xFFF:03x}"
+        f"-{0x8000 | number >> 16 & 0x3FFF:04x}-{number & 0xFFFF:04x}{_PROCESS}"
+    )
 
 
 def timestamp(seconds: float | None = None) -> str:
     """Return a moment (seconds since the epoch; now, if None) as RFC 3339 in UTC, to the millisecond."""
-    moment = datetime.datetime.fromtimestamp(time.time() if seconds is None else seconds, datetime.UTC)
+    if seconds is None:
+        whole, milliseconds = divmod(time.time_ns() // 1_000_000, 1000)
+        return f"{_second(whole)}.{milliseconds:03d}Z"
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
     return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+@functools.lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 STORED_LEVELS = 8  # every eighth level of the tree is stored, so that a log of any size is taken up again at once
 
@@ -27,8 +27,7 @@ class Node:
     hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """The log at one size: the roots of its complete subtrees, largest first, and the last record's leaf hash."""
 
     size: int = 0
@@ -48,7 +47,8 @@ class Head:
             level += 1
             if level % STORED_LEVELS == 0:
                 completed.append(Node(level, self.size >> level, node))
-        return type(self)(grown, (*peaks, node), last), completed
+        peaks.append(node)
+        return type(self)(grown, tuple(peaks), last), completed
 
     def root(self) -> bytes:
         """Return the root hash, MTH(D[size])."""

@@ -17,7 +17,7 @@ class PayloadTable:
 
     def add(self, transaction: Transaction, call_id: str, field: str, sealed: bytes, created: str) -> None:
         """Keep a sealed value; one that is there already stays."""
-        transaction.execute(_ADD, (call_id, field, sealed, created))
+        transaction.add(_ADD, (call_id, field, sealed, created))
 
     def of_call(self, connection: Queries, call_id: str) -> dict[str, bytes]:
         """Return what is kept of a call, by field."""

@@ -174,6 +174,7 @@ class CommitQueue:
         connection.execute("BEGIN IMMEDIATE")
         for pending in changes:
             _apply(pending, transaction)
+        transaction.flush()
         if not changes:
             connection.execute("PRAGMA user_version = 0")  # changes nothing, but is written like any change
         self._doubtful = transaction.values, [pending for pending in changes if pending.error is None]

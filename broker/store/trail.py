@@ -29,19 +29,19 @@ class TrailTable:
     def append(self, transaction: Transaction, record: Record) -> Sealed:
         """Seal a record behind the last one. Durable with the transaction."""
         sealed, head = seal(self.log, transaction.values[self.HEAD], record)
-        transaction.execute(_ADD_RECORD, (sealed.seq, sealed.body, sealed.hash, record.get("call_id")))
+        transaction.add(_ADD_RECORD, (sealed.seq, sealed.body, sealed.hash, record.get("call_id")))
         for node in sealed.nodes:
-            transaction.execute(_ADD_NODE, (node.level, node.index, node.hash))
+            transaction.add(_ADD_NODE, (node.level, node.index, node.hash))
         transaction.values[self.HEAD] = head
         return sealed
 
     def open_call(self, transaction: Transaction, call_id: str, decided: str) -> None:
         """Note that a call is decided and may have effects: until it is closed, its outcome is unknown."""
-        transaction.execute("INSERT INTO open_calls (call_id, decided) VALUES (?, ?)", (call_id, decided))
+        transaction.add("INSERT INTO open_calls (call_id, decided) VALUES (?, ?)", (call_id, decided))
 
     def close_call(self, transaction: Transaction, call_id: str) -> None:
         """Note that a call has its last record."""
-        transaction.execute("DELETE FROM open_calls WHERE call_id = ?", (call_id,))
+        transaction.take("DELETE FROM open_calls WHERE call_id = ?", (call_id,))
 
     def open_calls(self, connection: sqlite3.Connection) -> list[tuple[str, str]]:
         """Return (call id, time of decision) of every call that is decided and not finished."""

@@ -184,6 +184,17 @@ def test_a_damaged_archive_is_refused_and_never_crashes_the_verifier(
     assert not report.holds or contents(place / "damaged.zip") == files
 
 
+def test_an_archive_whose_files_would_begin_before_it_is_refused(log: Log, files: Files, tmp_path: Path) -> None:
+    """files.py: the offset of the central directory is a claim like any other (APPNOTE §4.3.16)."""
+    raw = bytearray(packed(files, tmp_path / "bundle.zip").read_bytes())
+    at = raw.rindex(b"PK\x05\x06") + 16
+    raw[at : at + 4] = (int.from_bytes(raw[at : at + 4], "little") + 1_000_000).to_bytes(4, "little")
+    (tmp_path / "early.zip").write_bytes(raw)
+
+    with pytest.raises(ValueError, match="damaged"):
+        check(tmp_path / "early.zip", [log.key])
+
+
 def test_an_encrypted_archive_is_refused(log: Log, files: Files, tmp_path: Path) -> None:
     """files.py: the flag says so, in both headers of the first file."""
     raw = bytearray(packed(files, tmp_path / "bundle.zip").read_bytes())

@@ -328,7 +328,8 @@ def _print_evidence(console: Console, figures: dict[str, Any]) -> None:
     alone, syncs = figures["appends"], figures["syncs_per_call"]
     console.print(
         f"the trail alone: {alone['per_second']:,.0f} durable records/s by 64 callers (p99 {alone['p99_ms']:.1f} ms), "
-        f"{alone['times_naive']:.1f} times a commit for each ({alone['naive_per_second']:,.0f}/s); "
+        f"{alone['times_naive']:.1f} times a commit for each ({alone['naive_per_second']:,.0f}/s), "
+        f"{alone['of_bare']:.0%} of rows that nobody seals or waits for ({alone['bare_per_second']:,.0f}/s); "
         f"disk syncs of one call at one caller: {'strace is needed to count them' if syncs is None else f'{syncs:.2f}'}"
     )
     table = Table(title="As the trail grows", title_justify="left")

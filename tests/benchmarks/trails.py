@@ -34,6 +34,7 @@ def _write(store: Store, count: int) -> None:
         connection.execute("BEGIN")
         for record in batch:
             store.trail.append(transaction, record)
+        transaction.flush()
         connection.execute("COMMIT")
 
 

@@ -30,6 +30,17 @@ def submit(store: Store, said: object) -> Pending[int]:
     return store.commits.submit(lambda change: store.trail.append(change, {"said": said, "more": "x" * 20_000}).seq)
 
 
+def submit_reading(store: Store, said: object) -> Pending[int]:
+    """Do the same, and read in the same change: what was added no longer waits for the end."""
+
+    def change(transaction: Transaction) -> int:
+        place = store.trail.append(transaction, {"said": said, "more": "x" * 20_000}).seq
+        assert transaction.execute("SELECT max(seq) FROM records").fetchone() == (place,)
+        return place
+
+    return store.commits.submit(change)
+
+
 def recorded(store: Store) -> list[Any]:
     """Return what the records on disk say, once they are verified against the head that the writer goes on from."""
     bodies = store.read(lambda connection: list(store.trail.bodies(connection, 0, 1000)))
@@ -78,7 +89,8 @@ async def test_all_who_wait_share_commits_in_the_order_of_their_submission(
 
 
 GOOD: dict[str, Callable[[Store, Transaction, str], object]] = {
-    "good": lambda store, transaction, name: store.settings.put(transaction, name, "set")
+    "good": lambda store, transaction, name: store.settings.put(transaction, name, "set"),
+    "only a record": lambda *_: None,
 }
 BAD: dict[str, Callable[[Store, Transaction, str], object]] = {
     "an error of its own": lambda *_: int("no number"),
@@ -123,10 +135,35 @@ def test_of_any_mixture_exactly_the_good_changes_stand(kinds: list[str]) -> None
         with store.reading() as connection:
             assert store.trail.restore(connection) == store.commits.values[store.trail.HEAD]
             names = [int(name) for (name,) in connection.execute("SELECT name FROM settings ORDER BY rowid")]
-        assert names == good
+        assert names == [number for number in good if kinds[number] == "good"]
 
     with tempfile.TemporaryDirectory() as place, contextlib.closing(Store.open(Path(place) / "db", LOG)) as store:
         anyio.run(main, store)
+
+
+async def test_what_takes_rows_away_comes_after_all_that_adds_some(store: Store) -> None:
+    """decisions/0012: a call that begins and ends in one commit stays open for nobody, whoever else ends before."""
+    call = store.trail.open_call, store.trail.close_call
+
+    with writer_held(store):
+        store.commits.submit(lambda change: call[1](change, "other"))
+        store.commits.submit(lambda change: call[0](change, "quick", "2026-11-28T00:00:00Z"))
+        last = store.commits.submit(lambda change: call[1](change, "quick"))
+    await last.done
+
+    assert store.read(store.trail.open_calls) == []
+
+
+async def test_a_row_that_cannot_be_added_fails_everyone_rather_than_get_lost(store: Store) -> None:
+    """transaction.py, `add`: the change whose row it is may have ended well before."""
+    bad = "INSERT INTO records (seq) VALUES (?)"
+    with writer_held(store):
+        waiting = [store.commits.submit(lambda change: change.add(bad, (0,))) for _ in range(2)]
+        waiting.append(store.commits.submit(lambda change: change.execute("SELECT 1").close()))
+    ended = await asyncio.gather(*(pending.done for pending in waiting), return_exceptions=True)
+
+    assert [type(end) for end in ended] == [AuditUnavailable] * 3
+    assert recorded(store) == []
 
 
 class Breaking:
@@ -138,11 +175,19 @@ class Breaking:
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
         """Run a statement."""
+        self._count(statement)
+        return self._connection.execute(statement, parameters)
+
+    def executemany(self, statement: str, rows: Sequence[Any]) -> Any:
+        """Run a statement for each row."""
+        self._count(statement)
+        return self._connection.executemany(statement, rows)
+
+    def _count(self, statement: str) -> None:
         if statement.startswith(self._statement):
             self._left -= 1
             if self._left == 0:
                 self._trouble(self._connection)
-        return self._connection.execute(statement, parameters)
 
 
 @contextlib.contextmanager
@@ -175,24 +220,31 @@ def connection_lost(connection: sqlite3.Connection) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "cause", "statements"),
+    ("submitted", "trouble", "cause", "statements"),
     [
+        (submit, disk_error, "disk I/O error", {"BEGIN": 1, "INSERT INTO records": 1, "COMMIT": 1}),
+        (submit, disk_full, "disk is full", {"INSERT INTO records": 1}),
         (
+            submit_reading,
             disk_error,
             "disk I/O error",
             {"BEGIN": 1, "SAVEPOINT": 2, "INSERT INTO records": 2, "RELEASE": 2, "COMMIT": 1},
         ),
-        (disk_full, "disk is full", {"BEGIN": 1, "INSERT INTO records": 2}),
-        (connection_lost, "closed database", {"BEGIN": 1, "INSERT INTO records": 2, "COMMIT": 1}),
+        (submit_reading, disk_full, "disk is full", {"BEGIN": 1, "INSERT INTO records": 2}),
+        (submit_reading, connection_lost, "closed database", {"BEGIN": 1, "INSERT INTO records": 2, "COMMIT": 1}),
     ],
 )
 async def test_a_store_that_fails_fails_everyone_and_keeps_nothing_of_them(
-    store: Store, trouble: Trouble, cause: str, statements: dict[str, int]
+    store: Store,
+    submitted: Callable[[Store, object], Pending[int]],
+    trouble: Trouble,
+    cause: str,
+    statements: dict[str, int],
 ) -> None:
     """audit.md C5 (NIST AU-5): nothing is half-applied, the operator reads the cause, and the next change is taken."""
     for round_, (statement, nth) in enumerate(statements.items()):
         with breaking(store, trouble, statement, nth):
-            waiting = [submit(store, "lost") for _ in range(3)]
+            waiting = [submitted(store, "lost") for _ in range(3)]
         ended = await asyncio.gather(*(pending.done for pending in waiting), return_exceptions=True)
         failing = store.commits.failing
         place = await submit(store, "kept").done

@@ -45,6 +45,7 @@ def write(store: Store, records: Iterable[Record]) -> None:
     connection.execute("BEGIN")
     for one in records:
         store.trail.append(transaction, one)
+    transaction.flush()
     connection.execute("COMMIT")
     connection.close()
 

@@ -18,8 +18,6 @@ from broker.documents.words import closest, nearest
 from broker.egress import Limits, Reach
 from broker.egress.database import DatabasePlace, database_place
 
-_MISSING = "'resources' is missing"
-
 
 def check_connections(findings: Findings, find: FindConnector) -> tuple[dict[str, Connection], Catalog]:
     """Return the connections by name, and the catalogue of all their tools."""

@@ -21,7 +21,6 @@ from broker.store import SPENT_BY, RaiseRow, SpentRow
 
 _Name = Annotated[str, Field(min_length=1, max_length=2048)]
 _MOST_PAST = 400
-_WINDOWS = 30
 _MONTH = datetime.timedelta(days=30)
 
 

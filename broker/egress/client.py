@@ -7,7 +7,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import msgspec
@@ -133,6 +133,8 @@ class Dispatch:
 _DISPATCH: ContextVar[Dispatch] = ContextVar("dispatch")
 
 
+Patience = Literal["whole", "silence", "lasting"]
+"""What of an exchange is timed: all of it, how long nothing comes, or only its opening."""
 CheckPeer = Callable[[bytes], None]
 """Raises `EgressDenied` for a certificate (DER, its path validated) that is not that of whom it means to call."""
 
@@ -164,10 +166,15 @@ class Client:
         self.tls = tls
         connector = _Connector(ssl=tls, resolver=CheckedResolver(reach), limit=limits.connections)
         connector.check_peer = check_peer
-        self._timed = aiohttp.ClientTimeout(total=limits.total_seconds, connect=limits.connect_seconds)
+        total, connect = limits.total_seconds, limits.connect_seconds
+        self._timed: Mapping[Patience, aiohttp.ClientTimeout] = {
+            "whole": aiohttp.ClientTimeout(total=total, connect=connect),
+            "silence": aiohttp.ClientTimeout(total=None, connect=connect, sock_read=total),
+            "lasting": aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=connect),
+        }
         self._http = aiohttp.ClientSession(
             connector=connector,
-            timeout=self._timed,
+            timeout=self._timed["whole"],
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
         )
@@ -186,8 +193,7 @@ class Client:
         Raises `EgressDenied` before anything is sent, `UpstreamUnreachable` when nothing was, and `UpstreamTimeout` or
         `UpstreamInterrupted` when the service may have acted. Cancelling closes the connection.
         """
-        target = self._checked(method, url, headers, body)
-        streamed = await self._open(method, target, headers, body, dispatch, authorization)
+        streamed = await self.open(method, url, headers, body, dispatch, authorization)
         failure: Refusal
         try:
             return await streamed.read()
@@ -197,39 +203,6 @@ class Client:
             streamed.close()
         raise failure  # out here, without the frames that hold what came: it may echo the token
 
-    @contextlib.asynccontextmanager
-    async def stream(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        dispatch: Dispatch,
-        authorization: Secret | None = None,
-        *,
-        lasting: bool = False,
-    ) -> AsyncIterator["Streamed"]:
-        """Send one request as `send` does, and yield the answer, whose body is taken as it comes.
-
-        The caps hold for the whole of it: on leaving, or when a cap is reached, the connection is closed. Of a
-        `lasting` one, only its opening is timed, until its head is answered.
-        """
-        target = self._checked(method, url, headers, body)
-        seconds = self.limits.connect_seconds
-        timed = aiohttp.ClientTimeout(total=None, connect=seconds, sock_connect=seconds) if lasting else None
-        failure: Refusal | None = None
-        try:
-            async with asyncio.timeout(self.limits.total_seconds if lasting else None):
-                streamed = await self._open(method, target, headers, body, dispatch, authorization, timed)
-        except TimeoutError as error:
-            failure = failure_of(error, dispatch)
-        if failure is not None:
-            raise failure
-        try:
-            yield streamed
-        finally:
-            streamed.close()
-
     async def open(
         self,
         method: str,
@@ -238,15 +211,22 @@ class Client:
         body: bytes | None,
         dispatch: Dispatch,
         authorization: Secret | None = None,
+        patience: Patience = "whole",
     ) -> "Streamed":
         """Send one request and return once its head is answered; whoever asked reads the rest, and closes it.
 
-        No time is set for the whole: `total_seconds` is how long the service may say nothing. Raises as `send` does.
+        `patience` says what `total_seconds` is for. Raises as `send` does.
         """
         target = self._checked(method, url, headers, body)
-        connecting, silence = self.limits.connect_seconds, self.limits.total_seconds
-        timed = aiohttp.ClientTimeout(total=None, connect=connecting, sock_read=silence)
-        return await self._open(method, target, headers, body, dispatch, authorization, timed)
+        _DISPATCH.set(dispatch)
+        failure: Refusal
+        try:
+            async with asyncio.timeout(self.limits.total_seconds if patience == "lasting" else None):
+                return await self._exchange(method, target, headers, body, dispatch, authorization, patience)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a refusal or is raised again
+            failure = failure_of(error, dispatch)
+        # Raised out here, so that it carries neither their exceptions nor their frames: those hold the token
+        raise failure
 
     def _checked(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> URL:
         target = self.reach.check_url(url)
@@ -254,25 +234,6 @@ class Client:
         if body is not None and len(body) > self.limits.request_bytes:
             raise EgressDenied(f"The request is larger than the {self.limits.request_bytes} bytes that may be sent.")
         return target
-
-    async def _open(
-        self,
-        method: str,
-        target: URL,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        dispatch: Dispatch,
-        authorization: Secret | None,
-        timed: aiohttp.ClientTimeout | None = None,
-    ) -> "Streamed":
-        _DISPATCH.set(dispatch)
-        failure: Refusal
-        try:
-            return await self._exchange(method, target, headers, body, dispatch, authorization, timed)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a refusal or is raised again
-            failure = failure_of(error, dispatch)
-        # Raised out here, so that it carries neither their exceptions nor their frames: those hold the token
-        raise failure
 
     async def _exchange(
         self,
@@ -282,7 +243,7 @@ class Client:
         body: bytes | None,
         dispatch: Dispatch,
         authorization: Secret | None,
-        timed: aiohttp.ClientTimeout | None,
+        patience: Patience,
     ) -> "Streamed":
         response = await self._http.request(
             method,
@@ -290,7 +251,7 @@ class Client:
             headers=_with(headers, authorization),
             data=body,
             allow_redirects=False,
-            timeout=timed or self._timed,
+            timeout=self._timed[patience],
         )
         if response.status in _REDIRECTS:
             response.close()

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from broker.egress.client import Client, Dispatch, Limits, Response, Streamed
+from broker.egress.client import Client, Dispatch, Limits, Patience, Response, Streamed
 from broker.egress.processes import Process
 from broker.egress.reach import climbs, origin
 from broker.egress.secret import Secret
@@ -130,24 +130,23 @@ class Session:
         A `lasting` answer may take as long as it likes.
         Of an answer with an error status, its status and headers say whether the credential has expired.
         """
-        plain = self._plain(url, headers)
-        for last in (False, True):
-            header = await self._authorization.header()
-            stream = self._client.stream(method, url, plain, body, self._dispatch, header, lasting=lasting)
-            async with stream as streamed:
-                if header is None or not self._has_expired(streamed):
-                    yield streamed
-                    return
-            if not await self._renewed(header, last=last):
-                break
-        raise UpstreamUnauthorized(detail=_REFUSED)
+        streamed = await self._opened(method, url, headers, body, "lasting" if lasting else "whole")
+        try:
+            yield streamed
+        finally:
+            streamed.close()
 
     async def open(self, url: str, headers: Mapping[str, str], body: bytes) -> Streamed:
         """Post a request as `stream` does; whoever asked closes the answer, which lasts as long as something comes."""
+        return await self._opened("POST", url, headers, body, "silence")
+
+    async def _opened(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, patience: Patience
+    ) -> Streamed:
         plain = self._plain(url, headers)
         for last in (False, True):
             header = await self._authorization.header()
-            answer = await self._client.open("POST", url, plain, body, self._dispatch, header)
+            answer = await self._client.open(method, url, plain, body, self._dispatch, header, patience)
             if header is None or not self._has_expired(answer):
                 return answer
             answer.close()

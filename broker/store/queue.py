@@ -115,13 +115,19 @@ class CommitQueue:
     async def durable(self, pending: Pending[T]) -> T:
         """Wait for a change to be durable and return its result; raise its error.
 
-        Raises `AuditUnavailable` where the disk takes too long; the change may be durable later all the same.
+        Raises `AuditUnavailable` where the disk takes too long; the change may be durable later all the same. What the
+        commit under way has taken already counts, so a call that gave up at its beginning does not wait for its end.
         """
         try:
-            async with asyncio.timeout(SLOW_SECONDS):
+            async with asyncio.timeout(self._patience()):
                 return await asyncio.shield(pending.done)
         except TimeoutError:
             raise AuditUnavailable(detail="the disk takes too long") from None
+
+    def _patience(self) -> float:
+        """Return for how many seconds more the commit under way is waited for."""
+        since = self._since
+        return SLOW_SECONDS if since is None else SLOW_SECONDS - (time.monotonic() - since)
 
     def close(self) -> None:
         """Write what is queued, then end the writer; what is submitted later fails."""

@@ -18,6 +18,7 @@ from broker.audit import Statement, verify
 from broker.errors import AuditUnavailable
 from broker.store import Pending, Store, Transaction
 from tests.support.broker import locked, until
+from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
 
@@ -300,6 +301,23 @@ async def test_a_caller_who_stops_waiting_does_not_undo_its_change(store: Store)
 
     assert [await waiting[0].done, await waiting[2].done] == [0, 2]
     assert recorded(store) == [0, 1, 2]
+
+
+async def test_a_commit_that_takes_too_long_is_waited_for_only_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call refused since the disk dawdles is refused after the time said, not after twice that, for its end too."""
+    clock = Clock(100.0)
+    monkeypatch.setattr("broker.store.queue.time", clock)
+    monkeypatch.setattr("broker.store.queue.SLOW_SECONDS", 60)  # far longer than the writer is held
+    with writer_held(store):
+        clock.now = 160.0
+        late = submit(store, "late")
+        with pytest.raises(AuditUnavailable):
+            await store.commits.durable(late)
+    await late.done
+
+    assert recorded(store) == ["late"]
 
 
 async def test_closing_writes_what_waits_and_refuses_what_comes_later(store: Store) -> None:

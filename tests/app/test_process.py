@@ -29,12 +29,12 @@ def test_told_to_stop_it_finishes_what_runs_and_refuses_what_comes(
         process.connect_notes()
         with notes_service.holding():
             running = pool.submit(Wire(process).call, *READ)
-            notes_service.arrived.get(timeout=5)
+            notes_service.arrived.get(timeout=60)
             process.process.send_signal(signal.SIGTERM)
-            until(lambda: requests.get(f"{process.url}/readyz", timeout=5).status_code == 503)
+            until(lambda: requests.get(f"{process.url}/readyz", timeout=60).status_code == 503)
             draining = Wire(process).call(*READ)
-        answer = running.result(10)
-        status = process.process.wait(10)
+        answer = running.result(60)
+        status = process.process.wait(60)
 
         assert (answer.code, draining.code, status) == (None, "draining", 0)
         assert not list((written.directory / "run").iterdir())
@@ -80,12 +80,12 @@ def test_it_serves_tls_with_the_files_it_is_given(written: Written, tmp_path: Pa
     files = authority.issue("broker")
 
     with ServedBroker(written, Notes(), tls_certificate=files.certificate_file, tls_key=files.key_file) as broker:
-        health = requests.get(f"{broker.url}/healthz", verify=str(authority.certificate_file), timeout=5)
+        health = requests.get(f"{broker.url}/healthz", verify=str(authority.certificate_file), timeout=60)
 
         assert broker.url.startswith("https://")
         assert health.status_code == 200
         with pytest.raises(requests.ConnectionError):
-            requests.get(broker.url.replace("https://", "http://") + "/healthz", timeout=5)
+            requests.get(broker.url.replace("https://", "http://") + "/healthz", timeout=60)
 
 
 @pytest.mark.parametrize(
@@ -133,11 +133,11 @@ def test_what_does_not_end_in_time_is_cut_and_recorded(
     broker = serve()
     with ThreadPoolExecutor(1) as pool, notes_service.holding():
         running = pool.submit(_call_in_vain, Wire(broker))
-        notes_service.arrived.get(timeout=5)
+        notes_service.arrived.get(timeout=60)
         began = time.monotonic()
         broker.stop()
         elapsed = time.monotonic() - began
-        running.result(10)
+        running.result(60)
 
     with ServedBroker(broker.written, Notes(), grant=False) as after:
         assert [record["outcome"]["status"] for record in after.records(kind="finished")] == ["outcome_unknown"]

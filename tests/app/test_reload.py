@@ -37,12 +37,12 @@ def test_calls_go_on_while_documents_change(serve: Serve, notes_service: NotesSe
     with ThreadPoolExecutor(1) as pool:
         with notes_service.holding():
             running = pool.submit(Wire(broker).call, *READ)
-            notes_service.arrived.get(timeout=5)
+            notes_service.arrived.get(timeout=60)
             before = broker.parts.documents.current.digest
             broker.written.put("policies.yaml", POLICIES.partition("---\n")[2])
             loaded(broker, before)
             refused = Wire(broker).call(*READ)
-        answered = running.result(10)
+        answered = running.result(60)
 
     assert (answered.code, refused.code) == (None, "unknown_tool")
     stories = [broker.story(answer.call_id)["requested"]["documents"] for answer in (answered, refused)]

@@ -250,7 +250,7 @@ def test_a_webhook_carries_a_link_and_its_signature_holds(serve: Serve, hook: We
     with announcing(serve, hook, tmp_path) as broker:
         approval_id = asked(broker, "SESAME")
         asked(broker, "SESAME")
-        headers, body = hook.came.get(timeout=10)
+        headers, body = hook.came.get(timeout=60)
         until(lambda: broker.records(kind="approval_announced"))
         key = VerifierKey.parse(str(broker.parts.signing.current))
 
@@ -298,7 +298,7 @@ def test_a_crash_between_use_and_execution_leaves_it_used(written: Written, note
         broker.operators.post(f"/v1/approvals/{approval_id}/approve", BECAUSE)
         with ThreadPoolExecutor(1) as pool, notes_service.holding():
             pool.submit(Wire(broker).call, WRITE, NOTE)
-            notes_service.arrived.get(timeout=10)
+            notes_service.arrived.get(timeout=60)
             broker.kill()
         broker.start()
         after = Wire(broker).call(WRITE, NOTE)

@@ -44,7 +44,7 @@ def test_an_alert_names_the_budget_and_no_amount_and_its_signature_holds(
 ) -> None:
     """Issue 7: alerts at thresholds; whoever has the log's public key can tell them from a stranger's."""
     call(broker, "one", 40_000, cost=40 * 10**9)
-    headers, body = hook.came.get(timeout=20)
+    headers, body = hook.came.get(timeout=60)
     until(lambda: broker.records(kind="budget_announced"))
 
     said = json.loads(body)

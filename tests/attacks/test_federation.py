@@ -95,7 +95,7 @@ def test_a_forged_proof_opens_no_door(federated: ServedBroker, notes_service: No
         for path in ("/mcp", "/sse", "/messages/"):
             method = "GET" if path == "/sse" else "POST"
             response = requests.request(
-                method, federated.url + path, headers={"Authorization": f"Bearer {text}"}, json={}, timeout=5
+                method, federated.url + path, headers={"Authorization": f"Bearer {text}"}, json={}, timeout=60
             )
             assert response.status_code in {401, 403}, flaw
             assert response.json()["error"]["data"]["code"] == code, flaw

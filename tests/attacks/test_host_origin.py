@@ -39,7 +39,7 @@ def test_a_page_whose_name_was_rebound_to_us_is_refused_on_every_path(
     """lessons.md 8: DNS rebinding reaches a local listener; the Host header still names the page's site."""
     headers = {"Host": host, "Authorization": f"Bearer {broker.token()}"}
 
-    response = requests.get(broker.url + path, headers=headers, timeout=5)
+    response = requests.get(broker.url + path, headers=headers, timeout=60)
 
     assert response.status_code == 421
 
@@ -50,7 +50,7 @@ def test_a_web_page_is_refused_on_every_path(broker: ServedBroker, path: str, or
     """lessons.md 8: a page that speaks to localhost sends its Origin, and a token does not help it."""
     headers = {"Origin": origin, "Authorization": f"Bearer {broker.token()}"}
 
-    response = requests.get(broker.url + path, headers=headers, timeout=5)
+    response = requests.get(broker.url + path, headers=headers, timeout=60)
 
     assert response.status_code == 403
 
@@ -59,7 +59,7 @@ def test_a_preflight_gets_no_permission(broker: ServedBroker) -> None:
     """Without a CORS header no browser lets a page read an answer."""
     headers = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
 
-    response = requests.options(f"{broker.url}/mcp", headers=headers, timeout=5)
+    response = requests.options(f"{broker.url}/mcp", headers=headers, timeout=60)
 
     assert response.status_code == 403
     assert not [name for name in response.headers if name.lower().startswith("access-control")]
@@ -68,7 +68,7 @@ def test_a_preflight_gets_no_permission(broker: ServedBroker) -> None:
 def test_a_request_without_a_host_is_refused(broker: ServedBroker) -> None:
     """HTTP/1.0 has no Host header; what cannot be checked is not let through."""
     where = urlsplit(broker.url)
-    with socket.create_connection((where.hostname, where.port), timeout=5) as connection:
+    with socket.create_connection((where.hostname, where.port), timeout=60) as connection:
         connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
 
         assert connection.recv(100).startswith(b"HTTP/1.1 421")

@@ -29,10 +29,10 @@ def refused_at_every_door(broker: ServedBroker) -> set[str | None]:
         local = lines.ask("tools/list", proof={"token": broker.token()})["error"]["data"]["code"]
     return {
         Wire(broker).call(WRITE["name"], WRITE["arguments"]).code,
-        requests.get(f"{broker.url}/sse", headers=headers(broker.token()), timeout=5).json()["error"]["data"]["code"],
-        requests.post(f"{broker.url}/mcp", headers=headers(broker.token()), json=INITIALIZE, timeout=5).json()["error"][
-            "data"
-        ]["code"],
+        requests.get(f"{broker.url}/sse", headers=headers(broker.token()), timeout=60).json()["error"]["data"]["code"],
+        requests.post(f"{broker.url}/mcp", headers=headers(broker.token()), json=INITIALIZE, timeout=60).json()[
+            "error"
+        ]["data"]["code"],
         local,
     }
 
@@ -69,7 +69,7 @@ class RunningByHttp:
             return answer.status, answer.code
         sent = headers(self._broker.token(), self._session)
         with contextlib.suppress(requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
-            answered = requests.post(f"{self._broker.url}/mcp", headers=sent, json=CALL, timeout=10)
+            answered = requests.post(f"{self._broker.url}/mcp", headers=sent, json=CALL, timeout=60)
             return "Revenue" in answered.text
         return False
 
@@ -83,12 +83,12 @@ def test_a_call_that_runs_over_http_is_cut_and_its_result_withheld(
     running = RunningByHttp(broker, era)
     with ThreadPoolExecutor(1) as pool, notes_service.holding():
         answer = pool.submit(running)
-        notes_service.arrived.get(timeout=5)
+        notes_service.arrived.get(timeout=60)
 
         suspend(broker.operators)
 
-        assert notes_service.left.wait(5)
-        said = answer.result(5)
+        assert notes_service.left.wait(60)
+        said = answer.result(60)
 
     assert said in ((403, "cut"), False)
     until(lambda: broker.last_status() == "outcome_unknown")
@@ -101,12 +101,12 @@ def test_a_call_that_runs_over_sse_is_cut_with_its_stream(serve: Serve, notes_se
     broker = serve()
     with contextlib.closing(SseStream(broker, broker.token())) as stream, notes_service.holding():
         sent = headers(broker.token())
-        requests.post(stream.endpoint, headers=sent, json=request("tools/call", WRITE), timeout=5)
-        notes_service.arrived.get(timeout=5)
+        requests.post(stream.endpoint, headers=sent, json=request("tools/call", WRITE), timeout=60)
+        notes_service.arrived.get(timeout=60)
 
         suspend(broker.operators)
 
-        assert notes_service.left.wait(5)
+        assert notes_service.left.wait(60)
         assert "result" not in "".join(iter(stream.next, ""))
     until(lambda: broker.last_status() == "outcome_unknown")
 
@@ -116,11 +116,11 @@ def test_a_call_that_runs_over_the_relay_is_cut_with_its_connection(serve: Serve
     broker = serve()
     with Lines(broker.agents_socket) as lines, notes_service.holding():
         lines.say(request("tools/call", WRITE))
-        notes_service.arrived.get(timeout=5)
+        notes_service.arrived.get(timeout=60)
 
         suspend(broker.operators)
 
-        assert notes_service.left.wait(5)
+        assert notes_service.left.wait(60)
         assert list(lines.rest()) == []
     until(lambda: broker.last_status() == "outcome_unknown")
 
@@ -130,7 +130,7 @@ def test_what_waits_for_something_to_be_said_is_cut(serve: Serve) -> None:
     broker = serve()
     session = open_session(broker)
     sent = {**headers(broker.token(), session), "Accept": "text/event-stream"}
-    poll = requests.get(f"{broker.url}/mcp", headers=sent, stream=True, timeout=10)
+    poll = requests.get(f"{broker.url}/mcp", headers=sent, stream=True, timeout=60)
     with (
         contextlib.closing(poll),
         contextlib.closing(SseStream(broker, broker.token())) as stream,
@@ -147,7 +147,7 @@ def test_what_waits_for_something_to_be_said_is_cut(serve: Serve) -> None:
         assert b"data:" not in b"".join(poll.iter_content(1024))
         assert "result" in others.ask("tools/list", proof={"token": broker.token(OTHER)})
     resume(broker.operators)
-    after = requests.post(f"{broker.url}/mcp", headers=headers(broker.token(), session), json=LIST, timeout=5)
+    after = requests.post(f"{broker.url}/mcp", headers=headers(broker.token(), session), json=LIST, timeout=60)
     assert after.status_code == 404
 
 
@@ -274,16 +274,16 @@ def test_a_served_process_cuts_everything_and_its_successor_remembers(
     ):
         running = pool.submit(Wire(process).call, WRITE["name"], WRITE["arguments"])
         lines.say(request("tools/call", WRITE))
-        requests.post(stream.endpoint, headers=headers(process.token()), json=request("tools/call", WRITE), timeout=5)
+        requests.post(stream.endpoint, headers=headers(process.token()), json=request("tools/call", WRITE), timeout=60)
         for _ in range(3):
-            notes_service.arrived.get(timeout=5)
+            notes_service.arrived.get(timeout=60)
 
         suspend(process.operators, all=True)
 
-        assert running.result(5).code == "cut"
+        assert running.result(60).code == "cut"
         assert "result" not in "".join(iter(stream.next, ""))
         assert list(lines.rest()) == []
-    ended = requests.post(f"{process.url}/mcp", headers=headers(process.token(), session), json=LIST, timeout=5)
+    ended = requests.post(f"{process.url}/mcp", headers=headers(process.token(), session), json=LIST, timeout=60)
     outcomes = [one["outcome"]["status"] for one in process.records() if one["kind"] == "finished"]
     process.kill()
     process.start()

@@ -107,7 +107,7 @@ def left_behind(process: BrokerProcess, spans: Path) -> dict[str, list[bytes]]:
     for file in ("environ", "cmdline"):
         seen[file] = [Path(f"/proc/{process.process.pid}/{file}").read_bytes()]
     process.process.terminate()
-    stdout, _ = process.process.communicate(timeout=30)
+    stdout, _ = process.process.communicate(timeout=60)
     seen |= {"stdout": [stdout.encode()], "log": process.log.read_bytes().splitlines()}
     seen["spans"] = spans.read_bytes().splitlines()
     for stored in (process.written.directory / "data").iterdir():

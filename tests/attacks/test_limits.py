@@ -21,7 +21,7 @@ SLOW = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "
 def connect(broker: ServedBroker) -> socket.socket:
     """Open a bare connection to the agents' HTTP listener."""
     where = urlsplit(broker.url)
-    return socket.create_connection((where.hostname, where.port), timeout=5)
+    return socket.create_connection((where.hostname, where.port), timeout=60)
 
 
 def test_one_agent_cannot_take_every_place(serve: Serve, notes_service: NotesService) -> None:
@@ -32,12 +32,12 @@ def test_one_agent_cannot_take_every_place(serve: Serve, notes_service: NotesSer
         with notes_service.holding():
             running = [pool.submit(Wire(broker).call, *read) for _ in range(2)]
             for _ in range(2):
-                notes_service.arrived.get(timeout=5)
+                notes_service.arrived.get(timeout=60)
             over_its_own = Wire(broker).call(*read)
             running.append(pool.submit(Wire(broker, broker.token(OTHER)).call, *read))
-            notes_service.arrived.get(timeout=5)
+            notes_service.arrived.get(timeout=60)
             over_all = Wire(broker, broker.token(OTHER)).call(*read)
-        answers = [call.result(10) for call in running]
+        answers = [call.result(60) for call in running]
 
     assert (over_its_own.code, over_all.code) == ("too_many_calls", "too_many_calls")
     assert [answer.code for answer in answers] == [None, None, None]
@@ -127,11 +127,11 @@ def test_a_held_answer_does_not_hold_up_the_next_caller(broker: ServedBroker, no
     with ThreadPoolExecutor(1) as pool:
         with notes_service.holding():
             slow = pool.submit(Wire(broker).call, "notes_notes_read", {"id": "slow"})
-            notes_service.arrived.get(timeout=5)
+            notes_service.arrived.get(timeout=60)
 
             assert Wire(broker).call("notes_notes_purge", {"id": "n1"}).code == "access_denied"
             assert not slow.done()
-        assert slow.result(10).code is None
+        assert slow.result(60).code is None
 
 
 def test_requests_sent_far_ahead_of_their_answers_end_the_connection(broker: ServedBroker, wire: Wire) -> None:
@@ -206,11 +206,11 @@ def test_where_everyone_is_busy_the_newcomer_is_closed(
         with notes_service.holding():
             calls = [pool.submit(Wire(broker).call, "notes_notes_read", {"id": "n1"}) for _ in range(2)]
             for _ in calls:
-                notes_service.arrived.get(timeout=5)
+                notes_service.arrived.get(timeout=60)
             with connect(broker) as one_more:
                 assert until(lambda: closed(one_more))
 
-        assert [call.result(10).code for call in calls] == [None, None]
+        assert [call.result(60).code for call in calls] == [None, None]
 
 
 def closed(connection: socket.socket) -> bool:

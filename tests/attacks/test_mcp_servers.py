@@ -265,7 +265,7 @@ async def _ended(line: Line) -> None:
     """Wait until the failed program is gone, and let the pause before it is started again pass."""
     place = next(one for (name, _), one in line.parts.egress.processes._places.items() if name == "up")
     assert place.process is not None
-    await asyncio.wait_for(place.process._child.wait(), 20)
+    await asyncio.wait_for(place.process._child.wait(), 60)
     place.started -= 3600
 
 

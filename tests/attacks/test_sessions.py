@@ -45,9 +45,9 @@ def headers(token: str, session: str | None = None) -> Headers:
 def open_session(broker: ServedBroker, token: str | None = None) -> str:
     """Open a session of the handshake era over Streamable HTTP, and return its id."""
     token = token or broker.token()
-    opened = requests.post(f"{broker.url}/mcp", headers=headers(token), json=INITIALIZE, timeout=5)
+    opened = requests.post(f"{broker.url}/mcp", headers=headers(token), json=INITIALIZE, timeout=60)
     session = opened.headers["Mcp-Session-Id"]
-    requests.post(f"{broker.url}/mcp", headers=headers(token, session), json=INITIALIZED, timeout=5)
+    requests.post(f"{broker.url}/mcp", headers=headers(token, session), json=INITIALIZED, timeout=60)
     return session
 
 
@@ -63,7 +63,7 @@ class SseStream:
 
     def __init__(self, broker: ServedBroker, token: str) -> None:
         where = urlsplit(broker.url)
-        self._connection = http.client.HTTPConnection(str(where.hostname), where.port, timeout=10)
+        self._connection = http.client.HTTPConnection(str(where.hostname), where.port, timeout=60)
         self._connection.request("GET", "/sse", headers=headers(token))
         self._response = self._connection.getresponse()
         self.endpoint = broker.url + self.next()
@@ -107,14 +107,14 @@ def test_a_session_id_is_useless_to_another_principal(broker: ServedBroker, note
 
     def ask(method: str, session_id: str) -> tuple[int, str]:
         response = requests.request(
-            method, f"{broker.url}/mcp", headers=headers(foreign, session_id), json=CALL, timeout=5
+            method, f"{broker.url}/mcp", headers=headers(foreign, session_id), json=CALL, timeout=60
         )
         return response.status_code, response.text
 
     for method in ("POST", "GET", "DELETE"):
         assert ask(method, session) == ask(method, uuid.uuid4().hex)
         assert ask(method, session)[0] == 404
-    own = requests.post(f"{broker.url}/mcp", headers=headers(broker.token(), session), json=LIST, timeout=5)
+    own = requests.post(f"{broker.url}/mcp", headers=headers(broker.token(), session), json=LIST, timeout=60)
 
     assert notes_service.effects == before
     assert len(data_of(own)["result"]["tools"]) == 3
@@ -126,7 +126,7 @@ def test_a_session_id_without_a_token_is_nothing(broker: ServedBroker) -> None:
     without = headers("", session)
     del without["Authorization"]
 
-    response = requests.post(f"{broker.url}/mcp", headers=without, json=LIST, timeout=5)
+    response = requests.post(f"{broker.url}/mcp", headers=without, json=LIST, timeout=60)
 
     assert response.status_code == 401
 
@@ -136,7 +136,7 @@ def test_a_fresh_token_of_the_same_agent_keeps_the_session(broker: ServedBroker)
     session = open_session(broker, broker.token(jti="first"))
 
     response = requests.post(
-        f"{broker.url}/mcp", headers=headers(broker.token(jti="second"), session), json=CALL, timeout=5
+        f"{broker.url}/mcp", headers=headers(broker.token(jti="second"), session), json=CALL, timeout=60
     )
 
     call_id = data_of(response)["result"]["_meta"][CALL_ID]
@@ -147,7 +147,7 @@ def test_a_session_is_opened_by_a_handshake_only(broker: ServedBroker) -> None:
     """What is not an initialize opens nothing, and its call does not happen."""
     before = len(broker.records(kind="requested"))
 
-    response = requests.post(f"{broker.url}/mcp", headers=headers(broker.token()), json=CALL, timeout=5)
+    response = requests.post(f"{broker.url}/mcp", headers=headers(broker.token()), json=CALL, timeout=60)
 
     assert response.status_code == 400
     assert len(broker.records(kind="requested")) == before
@@ -157,8 +157,8 @@ def test_an_ended_session_stays_ended(broker: ServedBroker) -> None:
     """A DELETE by its owner ends it, for the owner too."""
     session = open_session(broker)
 
-    ended = requests.delete(f"{broker.url}/mcp", headers=headers(broker.token(), session), timeout=5)
-    after = requests.post(f"{broker.url}/mcp", headers=headers(broker.token(), session), json=LIST, timeout=5)
+    ended = requests.delete(f"{broker.url}/mcp", headers=headers(broker.token(), session), timeout=60)
+    after = requests.post(f"{broker.url}/mcp", headers=headers(broker.token(), session), json=LIST, timeout=60)
 
     assert (ended.status_code, after.status_code) == (200, 404)
 
@@ -170,14 +170,14 @@ def test_an_sse_stream_takes_no_message_of_another_principal(
     stream = open_sse(broker.token())
     before = list(notes_service.effects)
 
-    foreign = requests.post(stream.endpoint, headers=headers(broker.token(OTHER)), json=CALL, timeout=5)
+    foreign = requests.post(stream.endpoint, headers=headers(broker.token(OTHER)), json=CALL, timeout=60)
     absent = requests.post(
         f"{broker.url}/messages/?session_id={uuid.uuid4().hex}",
         headers=headers(broker.token(OTHER)),
         json=CALL,
-        timeout=5,
+        timeout=60,
     )
-    anonymous = requests.post(stream.endpoint, json=CALL, timeout=5)
+    anonymous = requests.post(stream.endpoint, json=CALL, timeout=60)
 
     assert (foreign.status_code, foreign.text) == (absent.status_code, absent.text) == (404, "Could not find session")
     assert anonymous.status_code == 401
@@ -189,7 +189,7 @@ def test_an_sse_stream_goes_on_with_a_fresh_token(broker: ServedBroker, open_sse
     stream = open_sse(broker.token(jti="first"))
 
     accepted = requests.post(
-        stream.endpoint, headers=headers(broker.token(jti="second")), json=request("tools/list"), timeout=5
+        stream.endpoint, headers=headers(broker.token(jti="second")), json=request("tools/list"), timeout=60
     )
 
     assert accepted.status_code == 202
@@ -204,7 +204,7 @@ def test_a_made_up_stream_id_is_nothing(broker: ServedBroker, session_id: str) -
         params={"session_id": session_id},
         headers=headers(broker.token()),
         json=CALL,
-        timeout=5,
+        timeout=60,
     )
 
     assert response.status_code in {400, 404}
@@ -223,8 +223,8 @@ def test_what_is_open_is_cut_when_its_agent_is_suspended(serve: Serve) -> None:
         assert list(lines.rest()) == []
     until(lambda: session not in broker.doors._sessions._server_instances)
     broker.written.put("agents.yaml", agents_document())
-    until(lambda: requests.get(f"{broker.url}/mcp", headers=headers(broker.token()), timeout=5).status_code != 403)
-    resumed = requests.post(f"{broker.url}/mcp", headers=headers(broker.token(), session), json=LIST, timeout=5)
+    until(lambda: requests.get(f"{broker.url}/mcp", headers=headers(broker.token()), timeout=60).status_code != 403)
+    resumed = requests.post(f"{broker.url}/mcp", headers=headers(broker.token(), session), json=LIST, timeout=60)
 
     assert resumed.status_code == 404
 
@@ -247,12 +247,12 @@ def test_a_running_call_is_cut_when_its_agent_is_suspended(serve: Serve, notes_s
     broker = serve()
     with ThreadPoolExecutor(1) as pool, notes_service.holding():
         running = pool.submit(Wire(broker).call, WRITE["name"], WRITE["arguments"])
-        notes_service.arrived.get(timeout=5)
+        notes_service.arrived.get(timeout=60)
 
         broker.written.put("agents.yaml", agents_document(analyst="suspended"))
 
-        assert notes_service.left.wait(5)
-        answer = running.result(5)
+        assert notes_service.left.wait(60)
+        answer = running.result(60)
 
     assert (answer.status, answer.code) == (403, "cut")
     until(lambda: broker.last_status() == "outcome_unknown")
@@ -279,7 +279,7 @@ def test_one_agents_streams_leave_room_for_the_others(serve: Serve, monkeypatch:
         for _ in range(3):
             stack.enter_context(contextlib.closing(SseStream(broker, broker.token())))
 
-        refused = requests.get(f"{broker.url}/sse", headers=headers(broker.token()), timeout=5)
+        refused = requests.get(f"{broker.url}/sse", headers=headers(broker.token()), timeout=60)
         others = SseStream(broker, broker.token(OTHER))
         others.close()
 
@@ -294,7 +294,7 @@ def test_one_agents_sessions_leave_room_for_the_others(serve: Serve, monkeypatch
     for _ in range(3):
         open_session(broker)
 
-    refused = requests.post(f"{broker.url}/mcp", headers=headers(broker.token()), json=INITIALIZE, timeout=5)
+    refused = requests.post(f"{broker.url}/mcp", headers=headers(broker.token()), json=INITIALIZE, timeout=60)
 
     assert refused.status_code == 503
     assert open_session(broker, broker.token(OTHER))

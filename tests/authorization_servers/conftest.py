@@ -49,15 +49,15 @@ class Served:
         browser = requests.Session()
         browser.trust_env = False  # the environment's own authorities would stand in for this one
         browser.verify = str(self.ca_file)
-        answer = browser.get(url, allow_redirects=False, timeout=10)
+        answer = browser.get(url, allow_redirects=False, timeout=60)
         for _ in range(12):
             where = answer.headers.get("location", "")
             if where.startswith(CALLBACK):
                 return where
             if answer.is_redirect:
-                answer = browser.get(requests.compat.urljoin(answer.url, where), allow_redirects=False, timeout=10)
+                answer = browser.get(requests.compat.urljoin(answer.url, where), allow_redirects=False, timeout=60)
                 continue
-            answer = browser.post(*_form(answer), allow_redirects=False, timeout=10)
+            answer = browser.post(*_form(answer), allow_redirects=False, timeout=60)
         raise AssertionError(answer.text)
 
 

@@ -22,7 +22,7 @@ from broker.testing.salesforce import SalesforceService
 from tests.support.salesforce import CONNECTOR
 
 AAM = Path(sys.executable).with_name("aam")
-PATIENCE = 20.0
+PATIENCE = 60.0
 _IMPATIENT = "  limits: { connect_seconds: 1, total_seconds: 2 }\n"
 
 

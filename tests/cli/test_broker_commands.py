@@ -198,7 +198,7 @@ def _typed(arguments: list[str], text: str) -> tuple[int, str]:
             typed = True
             os.write(near, text.encode())
     os.close(near)
-    return ran.wait(20), shown.decode()
+    return ran.wait(60), shown.decode()
 
 
 @pytest.mark.parametrize(

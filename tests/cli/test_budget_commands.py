@@ -78,7 +78,7 @@ def call(broker: ServedBroker, model: str, tokens: int, *, settled: bool = True,
             hold.used(Usage(tokens // 2, 0)) if cost is None else hold.charged(cost)
             await commits.commit(hold.settle)
 
-    asyncio.run_coroutine_threadsafe(make(), broker._loop).result(10)
+    asyncio.run_coroutine_threadsafe(make(), broker._loop).result(60)
 
 
 def test_budgets_are_shown_with_what_is_spent_held_and_left(run: Callable[..., Any], broker: ServedBroker) -> None:

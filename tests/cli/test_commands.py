@@ -337,7 +337,7 @@ def test_a_good_set_never_ends_with_1(own: Any) -> None:
         with subprocess.Popen([AAM, "check", own.directory, *more], stdout=subprocess.PIPE) as checking:
             assert checking.stdout is not None
             checking.stdout.close()  # whoever reads has left before it says anything
-            assert checking.wait(20) == 141
+            assert checking.wait(60) == 141
 
 
 def test_a_full_disk_gets_a_sentence(served: Any) -> None:
@@ -384,7 +384,7 @@ def test_ctrl_c_ends_a_command_without_a_traceback(served: Any) -> None:
     assert following.stdout.readline()
 
     following.send_signal(signal.SIGINT)
-    _, said = following.communicate(timeout=20)
+    _, said = following.communicate(timeout=60)
 
     assert (following.returncode, said) == (0, "")
 

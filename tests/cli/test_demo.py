@@ -106,7 +106,7 @@ def test_the_readers_own_client_can_join_in_until_they_stop_it(ending: signal.Si
         next_command = next(line for line in joining.splitlines() if " tools --as " in line)
         listed = subprocess.run(["/bin/sh", "-c", next_command], capture_output=True, text=True, check=False)
         demo.send_signal(ending)
-        demo.communicate(timeout=30)
+        demo.communicate(timeout=60)
 
     assert tools == ["salesforce_accounts_read", "salesforce_accounts_search"]
     assert "salesforce_accounts_read" in listed.stdout
@@ -125,7 +125,7 @@ def test_both_servers_end_with_a_demo_that_is_stopped_half_way(tmp_path: Path) -
         while "By stdio" not in demo.stdout.readline():
             pass
         demo.send_signal(signal.SIGTERM)
-        demo.communicate(timeout=30)
+        demo.communicate(timeout=60)
 
     assert demo.returncode != 0
     assert processes_below(str(tmp_path)) == []

@@ -294,7 +294,7 @@ def test_a_killed_broker_leaves_nothing_that_keeps_the_next_from_starting(own: A
     """A dead socket is taken away, and the store recovers."""
     with own:
         own.process.kill()
-        own.process.wait(20)
+        own.process.wait(60)
     assert (own.directory / "run/operators.sock").exists()
 
     with own:

@@ -38,10 +38,10 @@ def browser(people: People, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def go(url: str) -> None:
         opened.append(url)
         where = requests.get(
-            url, headers={"X-Login": "admin"}, allow_redirects=False, verify=str(people.ca_file), timeout=10
+            url, headers={"X-Login": "admin"}, allow_redirects=False, verify=str(people.ca_file), timeout=60
         ).headers["location"]
-        requests.get(where.replace("/callback?", "/elsewhere?"), timeout=10)  # what is no answer is none
-        requests.get(where, timeout=10)
+        requests.get(where.replace("/callback?", "/elsewhere?"), timeout=60)  # what is no answer is none
+        requests.get(where, timeout=60)
 
     monkeypatch.setattr(webbrowser, "open", go)
     return opened

@@ -162,7 +162,7 @@ def test_following_the_trail_shows_what_comes(served: Any) -> None:
     following.send_signal(signal.SIGINT)
 
     assert (second["kind"], second["seq"]) == ("grant_tested", first["seq"] + 1)
-    assert following.wait(20) == 0
+    assert following.wait(60) == 0
     following.stdout.close()
 
 

@@ -105,7 +105,7 @@ def test_a_broker_killed_while_a_model_answers_has_spent_all_that_the_call_held(
                 broker.operators.post("/v1/grants", {"connector": name, "kind": "api-key", "key": KEY})
             service.behaves = Behaviour(holds_after=0)
             pool.submit(ask, broker)
-            service.arrived.get(timeout=20)
+            service.arrived.get(timeout=60)
             (before,) = broker.operators.get("/v1/budgets")
 
             broker.kill()
@@ -129,6 +129,6 @@ def ask(broker: BrokerProcess) -> int:
     body = {"model": "small", "messages": [{"role": "user", "content": "How did we do?"}]}
     headers = {"Authorization": f"Bearer {broker.token()}"}
     try:
-        return requests.post(f"{broker.url}/v1/chat/completions", json=body, headers=headers, timeout=30).status_code
+        return requests.post(f"{broker.url}/v1/chat/completions", json=body, headers=headers, timeout=60).status_code
     except requests.RequestException:
         return 0

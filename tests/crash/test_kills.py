@@ -45,7 +45,7 @@ class Callers:
             thread.start()
         yield
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
             assert not thread.is_alive()
 
     def _call(self) -> None:

@@ -61,7 +61,7 @@ def test_a_broker_killed_in_a_refresh_goes_on_or_says_what_it_needs(
         broker.start("--kill-at", point)
         with pytest.raises(requests.RequestException):
             Wire(broker, broker.token()).call("salesforce_accounts_search", SEARCH)
-        assert broker.process.wait(30) == -9
+        assert broker.process.wait(60) == -9
         before = service.token_requests
 
         broker.start()

@@ -145,7 +145,7 @@ def nothing() -> None:
 
 def is_ready(process: BrokerProcess) -> bool:
     """Tell whether the broker says that it serves calls."""
-    return requests.get(f"{process.url}/readyz", timeout=5).status_code == 200
+    return requests.get(f"{process.url}/readyz", timeout=60).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_what_cannot_be_recorded_is_not_done(
             else:
                 refused.append(answer)
         again()
-        ready = requests.get(f"{process.url}/readyz", timeout=5)
+        ready = requests.get(f"{process.url}/readyz", timeout=60)
         listed = wire.tools()
     until(lambda: is_ready(process))
     after = wire.call("notes_notes_write", {"id": "after"})
@@ -218,7 +218,7 @@ def test_a_broker_does_not_start_on_a_store_that_it_cannot_write(notes_service: 
         with pytest.raises(AssertionError):
             process.start()
 
-        assert process.process.wait(20) == 1
+        assert process.process.wait(60) == 1
         said = process.log.read_text()
         assert "store_unusable" in said or "audit_unavailable" in said
         assert "Traceback" not in said

@@ -131,7 +131,7 @@ class Session:
         """Stop what was started."""
         for process in self.background:
             process.send_signal(signal.SIGTERM)
-            process.wait(20)
+            process.wait(60)
 
 
 @pytest.fixture(name="session")

@@ -48,7 +48,7 @@ class Watched:
 
     async def until(self, reached: Callable[[], bool]) -> None:
         """Wait until something is so, for a few seconds at most."""
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             while not reached():
                 await anyio.lowlevel.checkpoint()
 

@@ -162,7 +162,7 @@ def test_an_id_is_answered_once(lines: Lines, notes_service: NotesService) -> No
     """JSON-RPC 2.0 §4: an id stands for one request; a second one under it is refused while the first waits."""
     with notes_service.holding():
         lines.say(request("tools/call", READ, "same"))
-        notes_service.arrived.get(timeout=5)
+        notes_service.arrived.get(timeout=60)
         lines.say(request("tools/call", READ, "same"))
         second = lines.next()
     first = lines.next()
@@ -186,7 +186,7 @@ def test_after_the_end_what_was_asked_is_still_answered(lines: Lines, notes_serv
     """A client may close its stdin and still wait for what it asked, as in a shell's pipe."""
     with notes_service.holding():
         lines.say(request("tools/call", READ, "last"))
-        notes_service.arrived.get(timeout=5)
+        notes_service.arrived.get(timeout=60)
         lines.send(b'{"end":true}\n')
     said = list(lines.rest())
 
@@ -199,10 +199,10 @@ def test_a_relay_that_dies_cuts_what_it_had_asked(broker: ServedBroker, notes_se
     lines = Lines(broker.agents_socket)
     with notes_service.holding():
         lines.say(request("tools/call", WRITE, "cut"))
-        notes_service.arrived.get(timeout=5)
+        notes_service.arrived.get(timeout=60)
         lines.close()
 
-        assert notes_service.left.wait(5)
+        assert notes_service.left.wait(60)
 
     assert until(lambda: broker.last_status() == "outcome_unknown")
 
@@ -213,10 +213,10 @@ def test_a_cancelled_request_is_cut_and_not_answered(
     """MCP: `notifications/cancelled` reaches the service; the connection goes on."""
     with notes_service.holding():
         lines.say(request("tools/call", WRITE, "cancelled"))
-        notes_service.arrived.get(timeout=5)
+        notes_service.arrived.get(timeout=60)
         lines.say({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "cancelled"}})
 
-        assert notes_service.left.wait(5)
+        assert notes_service.left.wait(60)
         lines.send(b'{"end":true}\n')
         assert list(lines.rest()) == []
 
@@ -279,7 +279,7 @@ def test_another_users_process_is_not_this_agent(broker: ServedBroker) -> None:
 def idle(broker: ServedBroker) -> socket.socket:
     """Connect and say nothing."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(5)
+    connection.settimeout(60)
     connection.connect(broker.agents_socket)
     return connection
 

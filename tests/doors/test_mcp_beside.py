@@ -154,7 +154,7 @@ async def test_a_subscription_tells_of_changes_and_is_on_record(broker: ServedBr
         running = {call_id for call_id, _ in broker.open_calls()}
         assert len(running) == 1
         await client.call_tool("up_touch_watched", {})
-        with anyio.fail_after(20):
+        with anyio.fail_after(30):
             await told.wait()
         await client.session.send_request(
             types.UnsubscribeRequest(params=types.UnsubscribeRequestParams(uri=uri)), types.EmptyResult
@@ -199,7 +199,7 @@ async def test_a_client_learns_when_what_it_may_list_changes(broker: ServedBroke
         rules: list[Any] = [{"resource": "up.*", "actions": ["call"]}]
         spec = {"identity": {"workload": ANALYST}, "tools": rules}
         broker.written.put("policy.yaml", document("AgentPolicy", "analyst", spec))
-        with anyio.fail_after(20):
+        with anyio.fail_after(30):
             seen = {await told.receive()}
             while seen != {"prompts", "resources"}:
                 seen.add(await told.receive())

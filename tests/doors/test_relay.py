@@ -84,7 +84,7 @@ def test_without_a_daemon_the_first_request_says_so(relay: Relay, tmp_path: Path
     assert answer["error"]["data"] == {"code": "daemon_unreachable"}
     assert "aam serve" in answer["error"]["message"]
     process.stdin.close()  # type: ignore[union-attr]
-    assert process.wait(10) == 1
+    assert process.wait(60) == 1
 
 
 def test_answers_still_arrive_after_stdin_is_closed(relay: Relay, notes_service: NotesService) -> None:
@@ -94,12 +94,12 @@ def test_answers_still_arrive_after_stdin_is_closed(relay: Relay, notes_service:
         say(process, request("tools/call", READ, "a"))
         say(process, request("tools/call", READ, "b"))
         for _ in range(2):
-            notes_service.arrived.get(timeout=10)
+            notes_service.arrived.get(timeout=60)
         process.stdin.close()  # type: ignore[union-attr]
     said = process.stdout.read()  # type: ignore[union-attr]
 
     assert sorted(json.loads(line)["id"] for line in said.splitlines()) == ["a", "b"]
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
     assert process.stderr.read() == b""  # type: ignore[union-attr]
 
 
@@ -108,10 +108,10 @@ def test_a_relay_that_is_killed_cuts_its_calls(broker: ServedBroker, relay: Rela
     process = relay()
     with notes_service.holding():
         say(process, request("tools/call", WRITE))
-        notes_service.arrived.get(timeout=10)
+        notes_service.arrived.get(timeout=60)
         process.kill()
 
-        assert notes_service.left.wait(5)
+        assert notes_service.left.wait(60)
 
     assert until(lambda: broker.last_status() == "outcome_unknown")
 
@@ -135,7 +135,7 @@ def test_what_a_daemon_that_goes_leaves_unanswered_is_answered_by_the_relay(
     answer = json.loads(process.stdout.readline())  # type: ignore[union-attr]
     assert (answer["id"], answer["error"]["data"]["code"]) == ("left open", "daemon_unreachable")
     process.stdin.close()  # type: ignore[union-attr]
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
 
 
 @pytest.mark.slow
@@ -227,7 +227,7 @@ def test_a_relay_whose_answers_nobody_reads_ends(relay: Relay) -> None:
 
     say(process, request("tools/list"))
 
-    assert process.wait(10) == 1
+    assert process.wait(60) == 1
     assert b"Traceback" not in process.stderr.read()  # type: ignore[union-attr]
 
 

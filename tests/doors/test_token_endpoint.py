@@ -45,8 +45,8 @@ def test_an_agent_acts_for_the_person_whose_assertion_it_brings(delegating: Serv
 
 def test_the_metadata_says_what_the_endpoint_takes(delegating: ServedBroker) -> None:
     """RFC 8414 §2; MCP Enterprise-Managed Authorization: the grant profile is advertised, and where it is offered."""
-    found = requests.get(f"{delegating.url}/.well-known/oauth-authorization-server", timeout=5).json()
-    resource = requests.get(f"{delegating.url}/.well-known/oauth-protected-resource", timeout=5).json()
+    found = requests.get(f"{delegating.url}/.well-known/oauth-authorization-server", timeout=60).json()
+    resource = requests.get(f"{delegating.url}/.well-known/oauth-protected-resource", timeout=60).json()
 
     assert (found["issuer"], found["token_endpoint"]) == (SERVER, f"{SERVER}/oauth2/token")
     assert found["authorization_grant_profiles_supported"] == ["urn:ietf:params:oauth:grant-profile:id-jag"]
@@ -88,7 +88,7 @@ def test_what_is_no_form_is_an_invalid_request(delegating: ServedBroker, body: b
     """RFC 6749 §3.2: parameters must not be included more than once."""
     url = f"{delegating.url}/oauth2/token"
 
-    answer = requests.post(url, data=body, headers={"Content-Type": kind}, timeout=5)
+    answer = requests.post(url, data=body, headers={"Content-Type": kind}, timeout=60)
 
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
 

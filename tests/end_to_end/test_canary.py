@@ -95,7 +95,7 @@ def everything(process: BrokerProcess, service: SalesforceService, spans: Path) 
     for file in ("environ", "cmdline"):
         seen[file] = Path(f"/proc/{process.process.pid}/{file}").read_bytes()
     process.process.terminate()
-    stdout, _ = process.process.communicate(timeout=20)
+    stdout, _ = process.process.communicate(timeout=60)
     seen["stdout"], seen["log"], seen["spans"] = stdout.encode(), process.log.read_bytes(), spans.read_bytes()
     for stored in (place / "data").iterdir():
         seen[stored.name] = stored.read_bytes()

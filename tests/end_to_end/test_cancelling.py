@@ -44,7 +44,7 @@ def test_giving_up_cuts_the_request_and_leaves_an_unknown_outcome(
     async def case() -> None:
         async with connected(broker, transport, era) as client:
             with notes_service.holding():
-                await cancelled(client, write, lambda: notes_service.arrived.get(timeout=5))
+                await cancelled(client, write, lambda: notes_service.arrived.get(timeout=60))
                 assert await anyio.to_thread.run_sync(notes_service.left.wait, 5)
             result = await client.call_tool("notes_notes_read", {"id": "n1"})
             assert not result.is_error
@@ -91,7 +91,7 @@ def test_giving_up_cuts_a_blocking_client_too(broker: ServedBroker, notes_servic
         broker.notes.behaves = in_a_thread
         async with connected(broker, "streamable-http", era) as client:
             with notes_service.holding():
-                await cancelled(client, misbehave, lambda: notes_service.arrived.get(timeout=5))
+                await cancelled(client, misbehave, lambda: notes_service.arrived.get(timeout=60))
                 assert await anyio.to_thread.run_sync(notes_service.left.wait, 5)
 
     anyio.run(case)
@@ -112,7 +112,7 @@ def test_a_client_that_leaves_has_given_up(
             with contextlib.suppress(Exception):
                 async with connected(broker, transport, era) as client, anyio.create_task_group() as tasks:
                     tasks.start_soon(write, client)
-                    await anyio.to_thread.run_sync(lambda: notes_service.arrived.get(timeout=5))
+                    await anyio.to_thread.run_sync(lambda: notes_service.arrived.get(timeout=60))
                     raise ConnectionAbortedError
             assert await anyio.to_thread.run_sync(notes_service.left.wait, 5)
 

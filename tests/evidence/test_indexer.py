@@ -48,7 +48,7 @@ async def append(store: Store, count: int) -> None:
 
 async def test_what_is_recorded_is_found_soon(indexer: Indexer, store: Store) -> None:
     """Issue 3, What a user can do 2: the index follows the trail by itself, in as many batches as it takes."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         for count in (1, 2500):
             await append(store, count)
             await indexer.caught_up(store.commits.values[store.trail.HEAD].size, 10)

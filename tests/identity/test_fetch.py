@@ -47,7 +47,7 @@ async def keeper() -> AsyncIterator[tuple[BundleKeeper, TrustStore]]:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until something is so, for five seconds at most."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while not condition():  # noqa: ASYNC110 - a trust store tells nobody
             await anyio.sleep(0.005)
 
@@ -257,7 +257,7 @@ async def test_a_source_that_is_gone_is_asked_no_more(
     left = asyncio.Event()
     async with serving(certificate, script) as upstream:
         keeper[0].keep([source(upstream)])
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await upstream.arrived.wait()
             keeper[0].keep([])
             await left.wait()

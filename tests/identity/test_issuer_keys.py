@@ -86,7 +86,7 @@ def names(store: TrustStore, issuer: str) -> set[str]:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until something is so, for five seconds at most."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while not condition():  # noqa: ASYNC110 - a trust store tells nobody
             await anyio.sleep(0.005)
 

@@ -23,16 +23,16 @@ def connected(program: Path | str, path: Path) -> Iterator[tuple[subprocess.Pope
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
-        listener.settimeout(10)
+        listener.settimeout(60)
         process = subprocess.Popen(
             [str(program), "-S", "-c", SAYS_HELLO, str(path)], env={"PYTHONHOME": sys.base_prefix}
         )
         connection, _ = listener.accept()
         with connection:
-            connection.settimeout(10)
+            connection.settimeout(60)
             connection.recv(1)
             yield process, connection
-        process.wait(10)
+        process.wait(60)
 
 
 def executable() -> Path:

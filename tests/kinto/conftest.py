@@ -153,7 +153,7 @@ def _front(port: int) -> Starlette:
         url = f"http://127.0.0.1:{port}{request.scope['raw_path'].decode()}"
         kept = {"authorization", "content-type", "if-match", "accept", "host"}
         headers = {name: value for name, value in request.headers.items() if name in kept}
-        async with httpx2.AsyncClient(timeout=20, trust_env=False) as client:
+        async with httpx2.AsyncClient(timeout=60, trust_env=False) as client:
             answer = await client.request(
                 request.method, url, params=request.query_params, headers=headers, content=await request.body()
             )

@@ -71,7 +71,7 @@ class Person:
         headers = {"Host": urlsplit(PUBLIC).netloc, "Origin": PUBLIC}
         headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
         where = broker_url + url.removeprefix(PUBLIC)
-        page = requests.request(method, where, headers=headers, allow_redirects=False, timeout=20)
+        page = requests.request(method, where, headers=headers, allow_redirects=False, timeout=60)
         for cookie in page.raw.headers.getlist("set-cookie"):
             name, _, value = cookie.partition(";")[0].partition("=")
             self._cookies[name] = value

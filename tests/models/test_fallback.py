@@ -139,7 +139,7 @@ def test_the_price_list_is_read_before_a_call_needs_it_and_not_where_none_does()
 
     reading = Prices.prepare([bare])
     assert reading is not None
-    reading.join(30)
+    reading.join(60)
     assert Prices.prepare([route("listed", a=1, b=1)]) is None
     found = Prices().of(Target(bare.targets[0].part.model_copy(update={"model": "gpt-4o"}), bare.targets[0].provider))
     assert found is not None

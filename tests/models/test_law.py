@@ -70,7 +70,7 @@ def test_whatever_goes_wrong_everything_is_settled_once_and_nothing_is_overspent
         headers = {"Authorization": f"Bearer {gateway.broker.token()}"}
         url = f"{gateway.broker.url}/v1/chat/completions"
         try:
-            with requests.post(url, json=body, headers=headers, timeout=30, stream=True) as answer:
+            with requests.post(url, json=body, headers=headers, timeout=60, stream=True) as answer:
                 if number % 5 == 0:
                     for _, _ in zip(range(number % 4), answer.iter_lines(), strict=False):
                         pass

@@ -64,7 +64,7 @@ class Mock:
         return list(found["requests"] if isinstance(found, dict) else found)
 
     def _ask(self, method: str, path: str, body: Any = None) -> requests.Response:
-        return requests.request(method, f"http://127.0.0.1:{self.port}/_llmock/{path}", json=body, timeout=10)
+        return requests.request(method, f"http://127.0.0.1:{self.port}/_llmock/{path}", json=body, timeout=60)
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +95,7 @@ def mock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mock]:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
-                requests.get(f"http://127.0.0.1:{port}/health", timeout=5)
+                requests.get(f"http://127.0.0.1:{port}/health", timeout=60)
                 break
             except requests.ConnectionError:
                 time.sleep(0.05)

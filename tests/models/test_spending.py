@@ -30,10 +30,10 @@ def test_what_running_calls_hold_is_a_429_with_retry_after(poor: Gateway) -> Non
     poor.behaves(holds_after=0)
     running = threading.Thread(target=poor.chat, args=("small",), kwargs={"max_tokens": 90})
     running.start()
-    poor.service.arrived.get(timeout=10)
+    poor.service.arrived.get(timeout=60)
     held = poor.chat("small", max_tokens=100)
     poor.service.free.set()
-    running.join(10)
+    running.join(60)
 
     assert (held.status_code, held.json()["error"]["code"]) == (429, "budget_held")
     assert int(held.headers["retry-after"]) > 0

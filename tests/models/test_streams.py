@@ -155,7 +155,7 @@ def test_who_leaves_cuts_the_provider_off_and_the_call_is_on_record(gateway: Gat
     with gateway.post(path, {**body, "stream": True}, stream=True) as response:
         next(response.iter_content(64))
 
-    assert gateway.service.left.wait(10)
+    assert gateway.service.left.wait(60)
     until(lambda: gateway.broker.last_status() == "outcome_unknown")
     (attempt,) = gateway.finished()["attempts"]
     assert (attempt["status"], attempt["cost_source"]) == ("cut", "upper_bound")
@@ -169,7 +169,7 @@ def test_who_leaves_before_an_answer_cuts_the_provider_off_too(gateway: Gateway)
     with pytest.raises(requests.ReadTimeout):
         requests.post(gateway.broker.url + CHAT[0], json=CHAT[1], headers=headers, timeout=0.3)
 
-    assert gateway.service.left.wait(10)
+    assert gateway.service.left.wait(60)
     until(lambda: gateway.broker.last_status() == "outcome_unknown")
 
 

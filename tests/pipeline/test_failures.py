@@ -63,7 +63,7 @@ def test_no_exception_of_a_connector_becomes_anything_but_a_coded_refusal(
                 raise error
 
             notes.behaves = fail
-            raised.append(asyncio.run_coroutine_threadsafe(line.refused("notes_notes_misbehave"), loop).result(10))
+            raised.append(asyncio.run_coroutine_threadsafe(line.refused("notes_notes_misbehave"), loop).result(60))
 
         raised: list[Refusal] = []
         await asyncio.to_thread(check)

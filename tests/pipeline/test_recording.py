@@ -233,7 +233,7 @@ def test_a_call_cut_off_while_the_store_fails_is_settled_later(in_line: InLine, 
         await reached.wait()
         calling.cancel()
         await asyncio.wait([calling])
-        await asyncio.wait_for(asyncio.to_thread(until, lambda: line.parts.recorder._owed), 5)
+        await asyncio.wait_for(asyncio.to_thread(until, lambda: line.parts.recorder._owed), 60)
         lock.__exit__(None, None, None)
 
         await line.parts.recorder.settle()

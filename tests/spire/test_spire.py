@@ -220,16 +220,16 @@ def rotate(setting: Setting, kind: Kind, signer: Callable[[], str]) -> str:
     old = spire.authority(kind)
     spire.change(kind, "activate", old.prepared)
     spire.change(kind, "taint", old.active)
-    until(lambda: signer() != signed, 60)
+    until(lambda: signer() != signed, 180)
     spire.change(kind, "revoke", old.active)
-    until(lambda: setting.trusted(kind) == {new}, 60)
+    until(lambda: setting.trusted(kind) == {new}, 180)
     return new
 
 
 def calls(codes: list[str | None], count: int) -> None:
     """Wait until so many more calls have ended."""
     seen = len(codes)
-    until(lambda: len(codes) >= seen + count, 60)
+    until(lambda: len(codes) >= seen + count, 180)
 
 
 def test_calls_go_on_while_the_server_and_the_agent_are_restarted(

@@ -53,8 +53,8 @@ def recorded(store: Store) -> list[Any]:
 def writer_held(store: Store) -> Iterator[None]:
     """Keep the writer busy meanwhile, so that all that is submitted waits together."""
     reached, over = threading.Event(), threading.Event()
-    store.commits.submit(lambda _: (reached.set(), over.wait(5)))  # type: ignore[func-returns-value]
-    assert reached.wait(5)
+    store.commits.submit(lambda _: (reached.set(), over.wait(60)))  # type: ignore[func-returns-value]
+    assert reached.wait(60)
     yield
     over.set()
 
@@ -286,7 +286,7 @@ async def test_a_locked_store_takes_nothing_and_resumes_by_itself(
     with locked(store._path):
         ended = await asyncio.gather(*(submit(store, number).done for number in range(3)), return_exceptions=True)
         failing = store.commits.failing
-    await anyio.to_thread.run_sync(until, lambda: not store.commits.failing, 5)
+    await anyio.to_thread.run_sync(until, lambda: not store.commits.failing)
 
     assert [type(end) for end in ended] == [AuditUnavailable] * 3
     assert failing
@@ -327,7 +327,7 @@ async def test_closing_writes_what_waits_and_refuses_what_comes_later(store: Sto
     store.close()
     late = submit(store, "late")
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         assert [await pending.done for pending in accepted] == recorded(store) == list(range(20))
         with pytest.raises(AuditUnavailable):
             await late.done

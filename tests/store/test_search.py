@@ -383,7 +383,7 @@ def test_an_index_survives_being_killed_at_any_moment(indexed: Store) -> None:
         for _ in range(reached // 7 + 1):
             process.stdout.readline()
         process.send_signal(signal.SIGKILL)
-        process.wait(20)
+        process.wait(60)
         process.stdout.close()
 
         index(reopened(indexed))

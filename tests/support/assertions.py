@@ -30,4 +30,4 @@ def ask(broker: ServedBroker, assertion: str, client: str | None = None, /, **fi
         **fields,
     }
     sent = {name: value for name, value in form.items() if value is not None}
-    return requests.post(f"{broker.url}/oauth2/token", data=sent, timeout=5)
+    return requests.post(f"{broker.url}/oauth2/token", data=sent, timeout=60)

@@ -36,7 +36,7 @@ from tests.support.operators import OperatorsClient
 
 T = TypeVar("T")
 Record = dict[str, Any]
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @functools.cache

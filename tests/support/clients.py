@@ -24,7 +24,7 @@ MODERN = "2026-07-28"
 AAM = Path(sys.executable).with_name("aam")
 CALL_ID = "dev.envisionai.access/call_id"
 CODE = "dev.envisionai.access/code"
-_PATIENCE = 10.0
+_PATIENCE = 60.0
 _IDS = itertools.count(1)
 _ENVELOPE = {
     "io.modelcontextprotocol/protocolVersion": MODERN,

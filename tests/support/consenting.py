@@ -15,12 +15,12 @@ CALLBACK = "http://localhost:1717/OauthRedirect"
 def allow(service: SalesforceService, url: str, username: str = "jane@example.com", decision: str = "allow") -> str:
     """Open the consent page, decide, and return the URL to which the browser is sent back."""
     verify = str(service.ca_file)
-    page = requests.get(url, allow_redirects=False, verify=verify, timeout=10)
+    page = requests.get(url, allow_redirects=False, verify=verify, timeout=60)
     assert page.status_code == 200, page.text
     hidden = dict(re.findall(r'name="(\w+)" value="([^"]*)">\n', page.text))
     where = f"{service.url}/services/oauth2/authorize"
     form = hidden | {"username": username, "decision": decision}
-    answer = requests.post(where, form, allow_redirects=False, verify=verify, timeout=10)
+    answer = requests.post(where, form, allow_redirects=False, verify=verify, timeout=60)
     assert answer.status_code == 302, answer.text
     return str(answer.headers["location"])
 
@@ -47,5 +47,5 @@ def consented(service: SalesforceService, username: str = "jane@example.com") ->
     code = brought_back(allow(service, str(prepared.url), username))["code"]
     form = {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK, "code_verifier": ""}
     form |= {"client_id": service.consumer_key, "client_secret": service.app.consumer_secret}
-    answer = requests.post(f"{service.url}/services/oauth2/token", form, verify=str(service.ca_file), timeout=10).json()
+    answer = requests.post(f"{service.url}/services/oauth2/token", form, verify=str(service.ca_file), timeout=60).json()
     return AuthorizationCodeGrant(app_of(service), Secret(answer["refresh_token"]))

@@ -69,7 +69,7 @@ class Gateway:
     def post(self, path: str, body: Any, headers: Headers = None, **more: Any) -> requests.Response:
         """Post a request as the analyst."""
         given = {"Authorization": f"Bearer {self.broker.token()}", **(headers or {})}
-        return requests.post(self.broker.url + path, json=body, headers=given, timeout=20, **more)
+        return requests.post(self.broker.url + path, json=body, headers=given, timeout=60, **more)
 
     def chat(self, model: str = "small", headers: Headers = None, **more: Any) -> requests.Response:
         """Ask for a chat completion."""
@@ -83,7 +83,7 @@ class Gateway:
     def get(self, path: str, **headers: str) -> requests.Response:
         """Get something as the analyst."""
         given = {"Authorization": f"Bearer {self.broker.token()}", **headers}
-        return requests.get(self.broker.url + path, headers=given, timeout=20)
+        return requests.get(self.broker.url + path, headers=given, timeout=60)
 
     def behaves(self, *turns: Behaviour, **behaviour: Any) -> None:
         """Say how the service answers: the next requests in turn, then all of them."""

@@ -16,7 +16,7 @@ from tests.support.clients import MODERN, Answered, request
 from tests.support.documents import Written
 from tests.support.low_x509 import Authority, Svid
 
-_PATIENCE = 10.0
+_PATIENCE = 60.0
 
 
 def trust(written: Written, authority: Authority, domain: str = "prod", *more: Authority) -> None:

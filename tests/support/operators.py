@@ -61,9 +61,9 @@ class OperatorsClient:
     def _asked(
         self, method: str, path: str, body: Any, headers: dict[str, str] | None
     ) -> Iterator[http.client.HTTPResponse]:
-        connection = http.client.HTTPConnection("localhost", timeout=20)
+        connection = http.client.HTTPConnection("localhost", timeout=60)
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.sock.settimeout(20)
+        connection.sock.settimeout(60)
         try:
             connection.sock.connect(str(self.path))
             connection.request(method, path, None if body is None else json.dumps(body), headers or {})

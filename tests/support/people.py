@@ -162,7 +162,7 @@ class Browser:
         else:
             headers = {"X-Login": self._login}
         verify = str(self._people.ca_file)
-        answer = requests.request(method, url, headers=headers, allow_redirects=False, verify=verify, timeout=10)
+        answer = requests.request(method, url, headers=headers, allow_redirects=False, verify=verify, timeout=60)
         for cookie in answer.raw.headers.getlist("set-cookie"):
             name, _, value = cookie.partition(";")[0].partition("=")
             self.cookies[name] = value

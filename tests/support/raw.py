@@ -13,7 +13,7 @@ import requests
 
 from tests.support.clients import AAM, ERAS, MODERN, Era, Reachable, Transport, Wire, request
 
-_PATIENCE = 10.0
+_PATIENCE = 60.0
 INITIALIZE = {
     "jsonrpc": "2.0",
     "id": 0,

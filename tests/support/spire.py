@@ -23,7 +23,7 @@ VERSION = "1.13.3"
 _SUM = "h1:wDTK8tj8ShO5izjue/OFanVaehmjUxSxHtSWxBY+FJQ="  # of the module, as `go mod download -json` tells it
 _PROGRAMS = ("spire-server", "spire-agent")
 DOMAIN = "prod.example.org"
-_PATIENCE = 60.0
+_PATIENCE = 180.0
 Kind = Literal["jwt", "x509"]
 
 

@@ -41,7 +41,7 @@ def tls_front(port: int, certificate: ServerCertificate) -> Iterator[str]:
         yield f"https://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         loop.call_soon_threadsafe(task.cancel)
-        thread.join(10)
+        thread.join(60)
         for left in asyncio.all_tasks(loop):
             left.cancel()
         loop.run_until_complete(asyncio.sleep(0))

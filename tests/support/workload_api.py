@@ -120,7 +120,7 @@ class WorkloadApiServer:
         if self._gate is not None:
             self._gate.close()
         self.agent.end_streams()
-        self._server.stop(0).wait(5)
+        self._server.stop(0).wait(60)
 
     def peer(self, name: str) -> Peer | None:
         """Return whose process a connection is that gRPC names so."""

@@ -70,7 +70,7 @@ def post_token() -> PostToken:
             f"{service.url}/services/oauth2/token",
             data={"grant_type": grant_type, "assertion": assertion},
             verify=str(service.ca_file),
-            timeout=10,
+            timeout=60,
         )
 
     return post_token

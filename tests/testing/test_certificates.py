@@ -13,7 +13,7 @@ def test_the_server_certificate_is_good_for_every_loopback_name(service: Salesfo
     """A client that trusts the authority needs no exception, by whichever name it calls."""
     url = service.url.replace("localhost", host)
 
-    response = requests.get(f"{url}/services/data", verify=str(service.ca_file), timeout=10)
+    response = requests.get(f"{url}/services/data", verify=str(service.ca_file), timeout=60)
 
     assert response.status_code == 200
 
@@ -23,7 +23,7 @@ def test_a_client_that_does_not_trust_the_authority_is_kept_out(service: Salesfo
     stranger = CertificateAuthority(tmp_path)
 
     with pytest.raises(requests.exceptions.SSLError):
-        requests.get(f"{service.url}/services/data", verify=str(stranger.certificate_file), timeout=10)
+        requests.get(f"{service.url}/services/data", verify=str(stranger.certificate_file), timeout=60)
 
 
 def test_private_keys_are_readable_by_their_owner_only(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_an_answer_carries_the_headers_it_was_given(service: SalesforceService) 
     """Retry-After and its like can be played."""
     service.faults.add(Answer(path="/services/data", status=429, headers={"Retry-After": "7"}))
 
-    response = requests.get(f"{service.url}/services/data", verify=str(service.ca_file), timeout=10)
+    response = requests.get(f"{service.url}/services/data", verify=str(service.ca_file), timeout=60)
 
     assert (response.status_code, response.headers["Retry-After"]) == (429, "7")
 
@@ -103,7 +103,7 @@ def test_a_flood_of_a_size_ends_in_an_answer(service: SalesforceService, salesfo
     service.faults.add(Flood(path="/query", size=1_000_000))
 
     url = f"{service.url}/services/data/v59.0/query"
-    response = salesforce.session.get(url, headers=salesforce.headers, timeout=10)
+    response = salesforce.session.get(url, headers=salesforce.headers, timeout=60)
 
     assert len(response.content) == 1_000_002
     assert response.json() == {}
@@ -117,7 +117,7 @@ def test_an_endless_flood_lasts_as_long_as_its_client_listens(
     service.faults.add(Flood(path="/query"))
     url = f"{service.url}/services/data/v59.0/query"
 
-    with salesforce.session.get(url, headers=salesforce.headers, timeout=10, stream=True) as response:
+    with salesforce.session.get(url, headers=salesforce.headers, timeout=60, stream=True) as response:
         received = len(response.raw.read(5_000_000))
 
     assert received == 5_000_000
@@ -129,7 +129,7 @@ def test_a_redirect_points_where_it_was_told(service: SalesforceService, salesfo
     service.faults.add(Redirect(path="/query", location="https://attacker.example/collect"))
     url = f"{service.url}/services/data/v59.0/query"
 
-    response = salesforce.session.get(url, headers=salesforce.headers, timeout=10, allow_redirects=False)
+    response = salesforce.session.get(url, headers=salesforce.headers, timeout=60, allow_redirects=False)
 
     assert (response.status_code, response.headers["Location"]) == (302, "https://attacker.example/collect")
 
@@ -144,7 +144,7 @@ def test_an_echo_puts_the_token_where_data_belongs(
     service.faults.add(Echo(path=path))
     url = f"{service.url}/services/data/v59.0{path}"
 
-    response = salesforce.session.get(url, headers=salesforce.headers, timeout=10)
+    response = salesforce.session.get(url, headers=salesforce.headers, timeout=60)
 
     secret = f"Bearer {service.tokens_issued[-1]}"
     assert response.json()["Name"] == response.json()["records"][0]["Description"] == secret
@@ -181,7 +181,7 @@ def test_a_compressed_echo_hides_the_token_from_a_search_of_the_bytes(
     service.faults.add(Echo(path="/query"))
     url = f"{service.url}/services/data/v59.0/query"
 
-    with salesforce.session.get(url, headers=salesforce.headers, timeout=10, stream=True) as response:
+    with salesforce.session.get(url, headers=salesforce.headers, timeout=60, stream=True) as response:
         received = response.raw.read(decode_content=False)
 
     secret = service.tokens_issued[-1].encode()
@@ -195,7 +195,7 @@ def test_a_fault_that_passes_requests_on_takes_each_of_them_once(service: Salesf
     url = f"{service.url}/services/data/v59.0/query?q={QUERY}"
 
     encodings = [
-        salesforce.session.get(url, headers=salesforce.headers, timeout=10).headers.get("Content-Encoding")
+        salesforce.session.get(url, headers=salesforce.headers, timeout=60).headers.get("Content-Encoding")
         for _ in range(3)
     ]
 

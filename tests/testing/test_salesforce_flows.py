@@ -36,14 +36,14 @@ def ask(service: SalesforceService, **changes: str | None) -> requests.Response:
         "code_challenge_method": "S256",
     } | changes
     url = f"{service.url}/services/oauth2/authorize"
-    return requests.get(url, params=query, allow_redirects=False, verify=str(service.ca_file), timeout=10)
+    return requests.get(url, params=query, allow_redirects=False, verify=str(service.ca_file), timeout=60)
 
 
 def choose(service: SalesforceService, page: requests.Response, **chosen: str) -> dict[str, str]:
     """Send the page's form; return what went back to the callback URL."""
     hidden = dict(re.findall(r'name="(\w+)" value="([^"]*)">\n', page.text))
     url = f"{service.url}/services/oauth2/authorize"
-    answer = requests.post(url, hidden | chosen, allow_redirects=False, verify=str(service.ca_file), timeout=10)
+    answer = requests.post(url, hidden | chosen, allow_redirects=False, verify=str(service.ca_file), timeout=60)
     return sent_back(answer)
 
 
@@ -58,7 +58,7 @@ def post(service: SalesforceService, **form: str) -> requests.Response:
     """Post to the token endpoint as the app."""
     proof = {"client_id": service.consumer_key, "client_secret": service.app.consumer_secret}
     url = f"{service.url}/services/oauth2/token"
-    return requests.post(url, data=proof | form, verify=str(service.ca_file), timeout=10)
+    return requests.post(url, data=proof | form, verify=str(service.ca_file), timeout=60)
 
 
 def exchange(service: SalesforceService, code: str, **changes: str) -> requests.Response:
@@ -113,7 +113,7 @@ def test_the_session_is_the_persons_own(own_service: SalesforceService) -> None:
             f"{own_service.url}/services/oauth2/userinfo",
             headers={"Authorization": f"Bearer {token}"},
             verify=str(own_service.ca_file),
-            timeout=10,
+            timeout=60,
         ).json()["email"]
         for token in tokens
     ]
@@ -257,14 +257,14 @@ def test_revoking_a_refresh_token_ends_what_came_of_it_and_nothing_else(own_serv
     jane, omar = connected(own_service), connected(own_service, "omar@example.com")
     url, proof = f"{own_service.url}/services/oauth2/revoke", {"token": jane["refresh_token"]}
 
-    response = requests.get(url, params=proof, verify=str(own_service.ca_file), timeout=10)
+    response = requests.get(url, params=proof, verify=str(own_service.ca_file), timeout=60)
 
     assert response.status_code == 200
     assert refresh(own_service, jane["refresh_token"]).status_code == 400
     data = f"{own_service.url}/services/data/v59.0/limits"
     statuses = [
         requests.get(
-            data, headers={"Authorization": f"Bearer {token}"}, verify=str(own_service.ca_file), timeout=10
+            data, headers={"Authorization": f"Bearer {token}"}, verify=str(own_service.ca_file), timeout=60
         ).status_code
         for token in (jane["access_token"], omar["access_token"])
     ]
@@ -282,7 +282,7 @@ def test_client_credentials_act_as_the_user_whom_the_app_names(service: Salesfor
         "assertion": {"data": form | client_assertion(service)},
     }
 
-    response = requests.post(url, verify=str(service.ca_file), timeout=10, **proofs[way])
+    response = requests.post(url, verify=str(service.ca_file), timeout=60, **proofs[way])
 
     answer = response.json()
     assert answer.keys() == {"access_token", "signature", "scope", "instance_url", "id", "token_type", "issued_at"}
@@ -305,7 +305,7 @@ def test_a_client_assertion_is_checked(service: SalesforceService, changes: dict
     """RFC 7523 §3: whose it is, for whom, and until when."""
     form = {"grant_type": "client_credentials"} | client_assertion(service, **changes)
 
-    response = requests.post(f"{service.url}/services/oauth2/token", data=form, verify=str(service.ca_file), timeout=10)
+    response = requests.post(f"{service.url}/services/oauth2/token", data=form, verify=str(service.ca_file), timeout=60)
 
     assert response.json()["error"] == "invalid_client"
 
@@ -323,7 +323,7 @@ def client_assertion(service: SalesforceService, **changes: Any) -> dict[str, st
 def test_authlib_finds_its_way_through_the_flow(own_service: SalesforceService) -> None:
     """An unmodified client: discovery, PKCE, code, refresh."""
     discovered = requests.get(
-        f"{own_service.url}/.well-known/openid-configuration", verify=str(own_service.ca_file), timeout=10
+        f"{own_service.url}/.well-known/openid-configuration", verify=str(own_service.ca_file), timeout=60
     ).json()
     with OAuth2Client(
         own_service.consumer_key,
@@ -334,7 +334,7 @@ def test_authlib_finds_its_way_through_the_flow(own_service: SalesforceService) 
         verify=ssl.create_default_context(cafile=str(own_service.ca_file)),
     ) as client:
         url, state = client.create_authorization_url(discovered["authorization_endpoint"], code_verifier=VERIFIER)
-        page = requests.get(url, allow_redirects=False, verify=str(own_service.ca_file), timeout=10)
+        page = requests.get(url, allow_redirects=False, verify=str(own_service.ca_file), timeout=60)
         back = choose(own_service, page, username="jane@example.com", decision="allow")
 
         token = client.fetch_token(discovered["token_endpoint"], code=back["code"], code_verifier=VERIFIER)

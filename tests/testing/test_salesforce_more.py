@@ -322,7 +322,7 @@ def test_the_switchboard_of_another_process_sets_the_app_up(own_service: Salesfo
     action = {"action": "set_up_app", "rotates_refresh_tokens": True, "callback_urls": ["http://localhost:9/"]}
 
     statuses = [
-        requests.post(url, json=one, verify=ca, timeout=10).status_code
+        requests.post(url, json=one, verify=ca, timeout=60).status_code
         for one in (action, {"action": "sign_in", "username": "jane@example.com"}, {"action": "set_up_app", "no": 1})
     ]
 

@@ -17,13 +17,13 @@ PostToken = Callable[..., requests.Response]
 def post(service: SalesforceService, resource: str, **form: str) -> requests.Response:
     """Post a form to one of the OAuth endpoints."""
     url = f"{service.url}/services/oauth2/{resource}"
-    return requests.post(url, data=form, verify=str(service.ca_file), timeout=10)
+    return requests.post(url, data=form, verify=str(service.ca_file), timeout=60)
 
 
 def userinfo(service: SalesforceService, token: str) -> requests.Response:
     """Ask who a token belongs to."""
     url = f"{service.url}/services/oauth2/userinfo"
-    return requests.get(url, headers={"Authorization": f"Bearer {token}"}, verify=str(service.ca_file), timeout=10)
+    return requests.get(url, headers={"Authorization": f"Bearer {token}"}, verify=str(service.ca_file), timeout=60)
 
 
 def credentials(service: SalesforceService) -> dict[str, str]:

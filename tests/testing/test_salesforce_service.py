@@ -18,7 +18,7 @@ Connect = Callable[[SalesforceService], Any]  # simple-salesforce's own types do
 
 def control(url: str, ca_file: str, body: Any) -> requests.Response:
     """Post one action to a service's switchboard."""
-    return requests.post(f"{url}/__control__", json=body, verify=ca_file, timeout=10)
+    return requests.post(f"{url}/__control__", json=body, verify=ca_file, timeout=60)
 
 
 def test_a_stopped_service_leaves_no_thread_and_no_port(tmp_path: Path) -> None:
@@ -26,21 +26,21 @@ def test_a_stopped_service_leaves_no_thread_and_no_port(tmp_path: Path) -> None:
     threads = threading.active_count()
 
     with SalesforceService(tmp_path) as service:
-        requests.get(f"{service.url}/services/data", verify=str(service.ca_file), timeout=10)
+        requests.get(f"{service.url}/services/data", verify=str(service.ca_file), timeout=60)
 
     assert threading.active_count() == threads
     with pytest.raises(requests.ConnectionError):
-        requests.get(f"{service.url}/services/data", verify=str(service.ca_file), timeout=10)
+        requests.get(f"{service.url}/services/data", verify=str(service.ca_file), timeout=60)
 
 
 def test_an_open_connection_does_not_hold_up_the_stop(tmp_path: Path) -> None:
     """A client that keeps its connection alive, as all do, is cut off."""
     with requests.Session() as session:
         with SalesforceService(tmp_path) as service:
-            session.get(f"{service.url}/services/data", verify=str(service.ca_file), timeout=10)
+            session.get(f"{service.url}/services/data", verify=str(service.ca_file), timeout=60)
 
         with pytest.raises(requests.ConnectionError):
-            session.get(f"{service.url}/services/data", verify=str(service.ca_file), timeout=10)
+            session.get(f"{service.url}/services/data", verify=str(service.ca_file), timeout=60)
 
 
 def test_a_request_in_a_long_delay_does_not_hold_up_the_stop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -80,7 +80,7 @@ def test_requests_are_listed_without_what_is_secret_in_them(own_service: Salesfo
 def test_the_switchboard_shows_the_counters_and_is_not_counted(own_service: SalesforceService) -> None:
     """Watching does not change what is watched."""
     for _ in range(2):
-        response = requests.get(f"{own_service.url}/__control__", verify=str(own_service.ca_file), timeout=10)
+        response = requests.get(f"{own_service.url}/__control__", verify=str(own_service.ca_file), timeout=60)
 
     assert response.json() == {"token_requests": 0, "api_requests": 0, "writes": 0, "requests": []}
 
@@ -104,9 +104,9 @@ def test_the_switchboard_adds_and_clears_faults(own_service: SalesforceService) 
     fault = {"kind": "answer", "path": "/services/data", "status": 500, "body": {"a": 1}, "times": 9}
 
     control(own_service.url, ca_file, {"action": "add_fault", "fault": fault})
-    during = requests.get(versions, verify=ca_file, timeout=10)
+    during = requests.get(versions, verify=ca_file, timeout=60)
     control(own_service.url, ca_file, {"action": "clear_faults"})
-    after = requests.get(versions, verify=ca_file, timeout=10)
+    after = requests.get(versions, verify=ca_file, timeout=60)
 
     assert (during.status_code, during.json(), after.status_code) == (500, {"a": 1}, 200)
 
@@ -135,9 +135,9 @@ def test_as_a_process_it_tells_its_facts_and_stops_when_told(tmp_path: Path, num
         try:
             assert process.stdout is not None
             facts = json.loads(process.stdout.readline())
-            counters = requests.get(f"{facts['url']}/__control__", verify=facts["ca_file"], timeout=10).json()
+            counters = requests.get(f"{facts['url']}/__control__", verify=facts["ca_file"], timeout=60).json()
             process.send_signal(number)
-            output, errors = process.communicate(timeout=10)
+            output, errors = process.communicate(timeout=60)
         finally:
             process.kill()  # does nothing to a process that has ended
 

@@ -220,7 +220,7 @@ def test_no_data_is_given_without_a_session(service: SalesforceService, resource
     """Every data resource, existing or not, asks for the token first."""
     url = f"{service.url}/services/data/v59.0{resource}"
 
-    response = requests.get(url, verify=str(service.ca_file), timeout=10)
+    response = requests.get(url, verify=str(service.ca_file), timeout=60)
 
     assert response.status_code == 401
     assert response.json()[0]["errorCode"] == "INVALID_SESSION_ID"
@@ -228,7 +228,7 @@ def test_no_data_is_given_without_a_session(service: SalesforceService, resource
 
 def test_the_versions_are_listed_without_a_session(service: SalesforceService) -> None:
     """A client finds the newest version before it logs in."""
-    response = requests.get(f"{service.url}/services/data/", verify=str(service.ca_file), timeout=10)
+    response = requests.get(f"{service.url}/services/data/", verify=str(service.ca_file), timeout=60)
 
     assert {"label": "Winter '24", "url": "/services/data/v59.0", "version": "59.0"} in response.json()
 

@@ -86,7 +86,7 @@ async def test_a_call_that_stops_waiting_stops_nobody_else(
 
     calls[0].cancel()
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         ended = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(end) for end in ended] == [asyncio.CancelledError, HeaderSecret, HeaderSecret]
     assert salesforce.token_requests == before + 1
@@ -101,7 +101,7 @@ async def test_a_token_that_is_being_issued_while_its_grant_is_revoked_is_revoke
     call = asyncio.create_task(connected.open(service).header())
     await asyncio.sleep(0)
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await connected.revoke(grant.id, service, ACTOR)
         with pytest.raises(GrantUnavailable):
             await call

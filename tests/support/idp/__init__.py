@@ -81,7 +81,7 @@ def serving(kind: str, audience: str, redirects: list[str], place: Path) -> Iter
         yield AuthorizationServer(issuer, str(authority.certificate_file), scopes)
     finally:
         process.kill()
-        process.wait(20)
+        process.wait(60)
         process.stdout.close()
 
 

@@ -28,12 +28,12 @@ def log_in(url: str, person: str, authority: str) -> str:
     """Visit an authorization URL as a person, and return the page that the client's callback shows in the end."""
     with requests.Session() as session:
         session.verify, session.trust_env = authority, False
-        response = session.get(url, timeout=20)
+        response = session.get(url, timeout=60)
         for _ in range(_MOST_PAGES):
             forms = _Forms()
             forms.feed(response.text)
             if forms.action is None or "/oauth/callback" in response.url:
                 return response.text
             fields = {**forms.fields, **dict.fromkeys({"login", "password"} & forms.fields.keys(), person)}
-            response = session.post(urljoin(response.url, forms.action), data=fields, timeout=20)
+            response = session.post(urljoin(response.url, forms.action), data=fields, timeout=60)
     raise AssertionError(f"the login does not end: {response.url}")

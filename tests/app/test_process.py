@@ -1,7 +1,6 @@
 import contextlib
 import resource
 import signal
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -134,16 +133,13 @@ def test_what_does_not_end_in_time_is_cut_and_recorded(
     with ThreadPoolExecutor(1) as pool, notes_service.holding():
         running = pool.submit(_call_in_vain, Wire(broker))
         notes_service.arrived.get(timeout=60)
-        began = time.monotonic()
-        broker.stop()
-        elapsed = time.monotonic() - began
+        broker.stop()  # while the service says nothing yet
         running.result(60)
 
     with ServedBroker(broker.written, Notes(), grant=False) as after:
         assert [record["outcome"]["status"] for record in after.records(kind="finished")] == ["outcome_unknown"]
         assert [record["calls_cut"] for record in after.records(kind="stopped")] == [1]
         assert after.serving.unfinished == []
-    assert elapsed < 8
 
 
 def _call_in_vain(wire: Wire) -> None:

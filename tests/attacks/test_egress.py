@@ -110,7 +110,7 @@ async def test_no_failure_brings_the_token_along(
     """credentials.md B6 (4): not in the exception, its chain, its frames' variables, or a debug log of any library."""
     caplog.set_level(logging.DEBUG)
     async with serving(certificate, script) as upstream:
-        session = Session(make_client(upstream.host, total_seconds=0.3), upstream.url, Held(), unauthorized)
+        session = Session(make_client(upstream.host, total_seconds=1.0), upstream.url, Held(), unauthorized)
         with pytest.raises(Refusal) as refusal:
             await session.call("GET", "/a")
         arrived = upstream.received[0].headers["authorization"]

@@ -11,6 +11,7 @@ import requests
 from mcp.shared.exceptions import MCPError
 
 from broker.testing.trust_domain import DevelopmentTrustDomain
+from tests.attacks.test_stolen_proofs import later
 from tests.conftest import Serve
 from tests.support.broker import ServedBroker, until
 from tests.support.clients import ERAS, Era, Lines, Wire, connected, request
@@ -138,15 +139,11 @@ def test_a_token_that_expires_ends_its_session(broker: ServedBroker, era: Era) -
 
     async def case() -> None:
         with anyio.fail_after(30):
-            token = broker.token(exp=time.time() + 1.0)
-            async with connected(broker, "streamable-http", era, token) as client:
+            async with connected(broker, "streamable-http", era, broker.token(seconds=120)) as client:
                 await client.list_tools()
-                while True:
-                    try:
-                        await client.call_tool("notes_notes_read", {"id": "n1"})
-                    except MCPError:
-                        return
-                    await anyio.sleep(0.05)
+                await client.call_tool("notes_notes_read", {"id": "n1"})
+                with later(broker, 121), pytest.raises(MCPError):
+                    await client.call_tool("notes_notes_read", {"id": "n1"})
 
     anyio.run(case)
 

@@ -96,7 +96,7 @@ def test_a_head_that_comes_too_slowly_is_cut_and_one_that_does_not_is_not(
     broker: ServedBroker, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stranger cannot keep connections for nothing: silent ones, trickling ones and those that began well."""
-    monkeypatch.setattr("broker.app.http._SLOWEST_HEAD", 0.2)
+    monkeypatch.setattr("broker.app.http._SLOWEST_HEAD", 0.5)
     with ExitStack() as stack:
         silent, begun, trickling = (stack.enter_context(connect(broker)) for _ in range(3))
         begun.sendall(f"GET /healthz HTTP/1.1\r\nHost: {urlsplit(broker.url).netloc}\r\n\r\nGET /he".encode())
@@ -151,7 +151,6 @@ def test_requests_sent_far_ahead_of_their_answers_end_the_connection(broker: Ser
 @pytest.mark.slow
 def test_a_client_that_reads_no_answer_is_cut(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for a client that never reads is not kept for ever."""
-    monkeypatch.setattr("broker.app.http._SLOWEST_READER", 0.2)
     broker = serve()
 
     async def much(_call: Any, _session: Any) -> Any:
@@ -162,6 +161,7 @@ def test_a_client_that_reads_no_answer_is_cut(serve: Serve, monkeypatch: pytest.
         connection.sendall(_post(broker, "notes_notes_misbehave") * 8)
         connections = _server(broker).server_state.connections
         until(lambda: any(isinstance(one, BoundedProtocol) and one.flow.write_paused for one in list(connections)))
+        monkeypatch.setattr("broker.app.http._SLOWEST_READER", 0.2)  # not sooner: it must be seen to wait
 
         until(lambda: not connections)
 

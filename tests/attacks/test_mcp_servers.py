@@ -32,11 +32,22 @@ def server(tmp_path: Path) -> Any:
 
 
 def written_for(server: LowMcp, tmp_path: Path, **more: Any) -> Written:
-    """Write documents with the server behind a connector that uses an API key, and answers within a second."""
+    """Write documents with the server behind a connector that uses an API key."""
+    return write_set(tmp_path / "access", {"up": {**spec_for(server, tmp_path), **more}}, EVERYTHING)
+
+
+def spec_for(server: LowMcp, tmp_path: Path, seconds: float = 30) -> dict[str, Any]:
+    """Return the `spec` of the connector; so many seconds are waited for an answer."""
     spec = over_tls(server.url, tmp_path / "server", check_seconds=0)
     spec |= {"grants": {"kinds": ["api-key"], "api_key": {"prefix": "Bearer "}}}
-    limits = {"total_seconds": 0.5, "response_bytes": 100_000}
-    return write_set(tmp_path / "access", {"up": {**spec, "limits": limits, **more}}, EVERYTHING)
+    return {**spec, "limits": {"total_seconds": seconds, "response_bytes": 100_000}}
+
+
+def wait(line: Line, server: LowMcp, tmp_path: Path, seconds: float) -> None:
+    """Have the server waited for so long from now on."""
+    spec = {"type": "mcp", **spec_for(server, tmp_path, seconds)}
+    line.written.put("up.yaml", document("Connector", "up", spec))
+    line.parts.documents.current = load(line.written.directory, find)
 
 
 @pytest.fixture
@@ -139,12 +150,20 @@ LIES: dict[str, tuple[Any, set[str]]] = {
 }
 
 
+NEVER_ENDING = {"no end", "silence"}
+
+
 @pytest.mark.parametrize("lie", LIES)
-async def test_a_server_that_lies_fails_its_own_call_with_a_code(line: Line, server: LowMcp, lie: str) -> None:
+async def test_a_server_that_lies_fails_its_own_call_with_a_code(
+    line: Line, server: LowMcp, lie: str, tmp_path: Path
+) -> None:
     """Issue 6, `mcp`: dead, slow, lying and enormous servers; what they say goes nowhere, and the next call works."""
     server.answers, codes = LIES[lie]
+    if lie in NEVER_ENDING:
+        wait(line, server, tmp_path, 0.5)
 
     refused = await line.refused("up_readNote", {"id": "n1"})
+    wait(line, server, tmp_path, 30)
 
     assert refused.code in codes
     assert "CANARY" not in json.dumps([refused.message, refused.detail, *line.records()])
@@ -186,13 +205,13 @@ async def test_the_token_goes_to_the_server_and_nowhere_else(line: Line, server:
 # Programs
 
 
-def program(behaviour: str, **process: Any) -> dict[str, Any]:
-    """Return the `spec` of a connector whose server is a program that behaves so."""
+def program(behaviour: str, seconds: float = 30, **process: Any) -> dict[str, Any]:
+    """Return the `spec` of a connector whose server is a program that behaves so; it is waited for so long."""
     spec = as_program([sys.executable, str(PROGRAM), behaviour], check_seconds=3600)
     return {
         **spec,
         "process": {**spec["process"], **process},
-        "limits": {"total_seconds": 3, "response_bytes": 100_000},
+        "limits": {"total_seconds": seconds, "response_bytes": 100_000},
     }
 
 
@@ -251,7 +270,10 @@ async def test_a_program_that_fails_harms_its_own_calls_and_is_started_again(
     tmp_path: Path, tool: str, code: str
 ) -> None:
     """Issue 6, `mcp`: a program that dies, floods or hangs; another connector's calls do not notice."""
-    connectors = {"up": program("honest"), "well": {**program("honest"), "snapshot": "well.json"}}
+    connectors = {
+        "up": program("honest", 5 if tool == "hang" else 30),
+        "well": {**program("honest"), "snapshot": "well.json"},
+    }
     async with mcp_line(write_set(tmp_path / "access", connectors, EVERYTHING), "up", "well") as line:
         failing = asyncio.ensure_future(line.refused(f"up_{tool}", {}))
 

@@ -215,7 +215,7 @@ async def test_a_body_that_trickles_for_ever_ends_with_the_time_of_the_whole_req
             await asyncio.sleep(0.02)  # the trickle itself, not a wait for something
 
     async with serving(certificate, script) as upstream:
-        client = make_client(upstream.host, total_seconds=0.3)
+        client = make_client(upstream.host, total_seconds=1.0)
         with pytest.raises(UpstreamTimeout):
             await client.send("GET", upstream.url, {}, None, Dispatch())
 

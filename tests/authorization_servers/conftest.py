@@ -18,8 +18,9 @@ from joserfc.jwk import RSAKey
 from broker.egress import Client, Egress, Limits, Reach, Secret
 from broker.oauth import AuthorizationServer, OAuthClient
 from broker.testing.certificates import CertificateAuthority
-from tests.support.idp import absent, free_port, oidc_provider
+from tests.support.idp import absent, oidc_provider
 from tests.support.low_tls import anyio_backend
+from tests.support.ports import free_port
 
 __all__ = ["anyio_backend"]  # a fixture
 

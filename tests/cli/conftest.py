@@ -1,10 +1,8 @@
 """The commands in this process and as processes, and one broker that really runs, in front of one service."""
 
-import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +17,7 @@ from typer.testing import CliRunner
 from broker.cli.commands import app
 from broker.cli.daemon import Daemon
 from broker.testing.salesforce import SalesforceService
+from tests.support.ports import free_port
 from tests.support.salesforce import CONNECTOR
 
 AAM = Path(sys.executable).with_name("aam")
@@ -87,13 +86,6 @@ def until(reached: Callable[[], Any]) -> Any:
 def until_fixture() -> Callable[[Callable[[], Any]], Any]:
     """Lend the helper that waits."""
     return until
-
-
-def free_port() -> int:
-    """Return a port that is free now."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Served:

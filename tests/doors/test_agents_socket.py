@@ -313,7 +313,7 @@ def test_room_is_made_by_whoever_says_nothing_most_often(serve: Serve, monkeypat
 
 def test_a_connection_that_belongs_to_nobody_is_closed_in_time(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence, half a line and refused proofs hold no place; an agent's connection may be silent for ever."""
-    monkeypatch.setattr("broker.doors.mcp.socket._UNOWNED_SECONDS", 0.5)
+    monkeypatch.setattr("broker.doors.mcp.socket._UNOWNED_SECONDS", 1.5)
     broker = serve()
     with Lines(broker.agents_socket) as owned, ExitStack() as stack:
         owned.ask("tools/list")

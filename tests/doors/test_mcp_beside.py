@@ -148,6 +148,7 @@ async def test_a_subscription_tells_of_changes_and_is_on_record(broker: ServedBr
             told.set()
 
     async with connected(broker, "streamable-http", "legacy", message_handler=noted) as client:
+        await anyio.to_thread.run_sync(until, lambda: listens(broker))
         await client.session.send_request(
             types.SubscribeRequest(params=types.SubscribeRequestParams(uri=uri)), types.EmptyResult
         )
@@ -208,6 +209,12 @@ async def test_a_client_learns_when_what_it_may_list_changes(broker: ServedBroke
         until(lambda: Wire(broker).ask("prompts/list").result["prompts"])
 
 
+def listens(broker: ServedBroker) -> bool:
+    """Tell whether every session of the handshake era has the stream on which it is told of things."""
+    sessions = list(broker.doors._sessions._server_instances.values())
+    return bool(sessions) and all("_GET_stream" in one._request_streams for one in sessions)
+
+
 @contextlib.asynccontextmanager
 async def told_of_changes(broker: ServedBroker, era: Era) -> AsyncIterator[Any]:
     """Connect, and yield the lists, but tools, that are said to have changed."""
@@ -220,6 +227,7 @@ async def told_of_changes(broker: ServedBroker, era: Era) -> AsyncIterator[Any]:
 
     async with tell, told, connected(broker, "streamable-http", era, message_handler=noted) as client:
         if era == "legacy":
+            await anyio.to_thread.run_sync(until, lambda: listens(broker))
             yield told
             return
         listening = client.listen(prompts_list_changed=True, resources_list_changed=True)

@@ -63,7 +63,7 @@ def broker(
     port = closed.getsockname()[1]
     closed.close()
     parts = ("ok", "401", "scope", "403", "404", "429", "500", "503", "slow", "drop", "302", "junk", "odd", "nobody")
-    text = connector_documents(service, *parts, slow="limits: {total_seconds: 0.2}")
+    text = connector_documents(service, *parts, slow="limits: {total_seconds: 1}")
     for name, url, more in (
         ("dns", "https://nothing.invalid", ""),
         ("address", f"https://localhost:{service.port}", "reach: {}"),

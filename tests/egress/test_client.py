@@ -160,7 +160,7 @@ async def test_a_service_that_never_answers_times_out_as_sent(
     async def script(exchange: Exchange) -> None:
         await exchange.until_the_client_leaves()
 
-    assert await refused(make_client, certificate, script, total_seconds=0.3) == (UpstreamTimeout, True)
+    assert await refused(make_client, certificate, script, total_seconds=1.0) == (UpstreamTimeout, True)
 
 
 async def test_a_service_whose_headers_trickle_times_out(
@@ -174,7 +174,7 @@ async def test_a_service_whose_headers_trickle_times_out(
             await exchange.send(b"x")
             await asyncio.sleep(0.02)  # the trickle itself, not a wait for something
 
-    assert await refused(make_client, certificate, script, total_seconds=0.3) == (UpstreamTimeout, True)
+    assert await refused(make_client, certificate, script, total_seconds=1.0) == (UpstreamTimeout, True)
 
 
 async def test_a_service_whose_body_stops_half_way_times_out(
@@ -186,7 +186,7 @@ async def test_a_service_whose_body_stops_half_way_times_out(
         await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
         await exchange.until_the_client_leaves()
 
-    assert await refused(make_client, certificate, script, total_seconds=0.3) == (UpstreamTimeout, True)
+    assert await refused(make_client, certificate, script, total_seconds=1.0) == (UpstreamTimeout, True)
 
 
 async def test_a_connection_that_is_dropped_after_the_request_counts_as_sent(
@@ -249,7 +249,7 @@ async def test_a_handshake_that_does_not_end_is_unreachable_in_the_time_to_conne
         listener.listen()
         upstream = Upstream(f"https://127.0.0.1:{listener.getsockname()[1]}")
         with pytest.raises(UpstreamUnreachable), anyio.fail_after(30):
-            await get(make_client(upstream, connect_seconds=0.3, total_seconds=60), upstream, dispatch)
+            await get(make_client(upstream, connect_seconds=1.0, total_seconds=60), upstream, dispatch)
 
     assert not dispatch.sent
 
@@ -264,7 +264,7 @@ async def test_a_call_that_finds_no_free_connection_in_time_was_not_sent(
 
     dispatch = Dispatch()
     async with serving(certificate, script) as upstream, anyio.create_task_group() as tasks:
-        client = make_client(upstream, connections=1, connect_seconds=0.3, total_seconds=60)
+        client = make_client(upstream, connections=1, connect_seconds=1.0, total_seconds=60)
         tasks.start_soon(get, client, upstream)
         with anyio.fail_after(30):
             await upstream.arrived.wait()

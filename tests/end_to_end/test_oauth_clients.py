@@ -19,9 +19,10 @@ from mcp.client.stdio import stdio_client
 from tests.support.broker import ServedBroker
 from tests.support.clients import CALL_ID
 from tests.support.documents import write_documents
-from tests.support.idp import CLIENT, AuthorizationServer, free_port, log_in, node_modules, serving
+from tests.support.idp import CLIENT, AuthorizationServer, log_in, node_modules, serving
 from tests.support.issuers import issuer_document
 from tests.support.notes import Notes, NotesService
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.node]
 

@@ -28,9 +28,10 @@ from broker.testing.server import LoopbackServer, bind
 from tests.kinto.people import CALLBACK, PUBLIC, Person
 from tests.support.broker import ServedBroker
 from tests.support.documents import ANALYST, AUDIENCE, HEAD, OTHER, write_documents
-from tests.support.idp import absent, free_port, oidc_provider
+from tests.support.idp import absent, oidc_provider
 from tests.support.issuers import issuer_document
 from tests.support.notes import Notes, NotesService
+from tests.support.ports import free_port
 
 SECRET = "the-brokers-secret-at-the-provider-0123"
 LOOPBACK = ["127.0.0.0/8", "::1/128"]

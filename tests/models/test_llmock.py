@@ -1,7 +1,6 @@
 """A service of models that is not ours, broken on purpose: what agents get is whole, or says that it is not."""
 
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from tests.support.broker import ServedBroker
 from tests.support.documents import HEAD, write_documents
 from tests.support.models import Gateway, Providers, add_keys, asked, events_of, models_policy
 from tests.support.notes import NotesService
+from tests.support.ports import free_port
 from tests.support.tls_front import tls_front
 
 pytestmark = pytest.mark.slow
@@ -24,11 +24,19 @@ pytestmark = pytest.mark.slow
 PRICES = "prices: {input: 1, output: 10}"
 DOCUMENTS = """{head}kind: Connector
 metadata: {{name: openai}}
-spec: {{type: openai, url: '{url}/v1', reach: {reach}, limits: {{total_seconds: 1}}}}
+spec: {{type: openai, url: '{url}/v1', reach: {reach}}}
 ---
 {head}kind: Connector
 metadata: {{name: anthropic}}
-spec: {{type: anthropic, url: '{url}/anthropic', reach: {reach}, limits: {{total_seconds: 1}}}}
+spec: {{type: anthropic, url: '{url}/anthropic', reach: {reach}}}
+---
+{head}kind: Connector
+metadata: {{name: hastyopenai}}
+spec: {{type: openai, url: '{url}/v1', reach: {reach}, limits: {{total_seconds: 2}}}}
+---
+{head}kind: Connector
+metadata: {{name: hastyanthropic}}
+spec: {{type: anthropic, url: '{url}/anthropic', reach: {reach}, limits: {{total_seconds: 2}}}}
 ---
 {head}kind: ModelRoute
 metadata: {{name: small}}
@@ -42,6 +50,14 @@ spec:
 {head}kind: ModelRoute
 metadata: {{name: claude}}
 spec: {{targets: [{{connector: anthropic, model: claude-sonnet-4-5, {prices}}}], max_output_tokens: 1000}}
+---
+{head}kind: ModelRoute
+metadata: {{name: hasty-small}}
+spec: {{targets: [{{connector: hastyopenai, model: gpt-4o, {prices}}}], max_output_tokens: 1000}}
+---
+{head}kind: ModelRoute
+metadata: {{name: hasty-claude}}
+spec: {{targets: [{{connector: hastyanthropic, model: claude-sonnet-4-5, {prices}}}], max_output_tokens: 1000}}
 """
 REACH = "{private_ranges: [127.0.0.0/8], certificate_authority: llmock-ca.pem}"
 
@@ -76,9 +92,7 @@ def mock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mock]:
         if os.environ.get("AAM_CI"):
             pytest.fail(why)
         pytest.skip(why)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     log = (tmp_path_factory.mktemp("llmock") / "log").open("wb")
     arguments = [
         "serve",
@@ -112,9 +126,9 @@ def mocked(mock: Mock, notes_service: NotesService, tmp_path_factory: pytest.Tem
         written = write_documents(place / "access", notes_service)
         (written.directory / "llmock-ca.pem").write_text(authority.certificate_file.read_text())
         written.put("models.yaml", DOCUMENTS.format(head=HEAD, url=url, reach=REACH, prices=PRICES))
-        written.put("models-policy.yaml", models_policy("[small, twice, claude]"))
+        written.put("models-policy.yaml", models_policy("[small, twice, claude, hasty-small, hasty-claude]"))
         with ServedBroker(written, Providers()) as broker:
-            for name in ("openai", "anthropic"):
+            for name in ("openai", "anthropic", "hastyopenai", "hastyanthropic"):
                 broker.await_(add_keys, broker.parts, (name,))
             yield Gateway(broker, unused)
 
@@ -152,6 +166,8 @@ def test_a_stream_with_a_fault_ends_in_an_error(mocked: Gateway, mock: Mock, api
     """Streams are whole or say that they are not."""
     mock.will({"type": "stream_fault", "kind": kind, "after_chunks": 3})
     path, body = PATHS[api]
+    if kind == "stall":  # nothing else is waited for so briefly
+        body = {**body, "model": f"hasty-{body['model']}"}
 
     status, text = mocked.stream(path, body)
 

@@ -1,11 +1,13 @@
 """Streams are whole or say that they are not; what ends one waits for its record."""
 
-import threading
+import http.client
+import json
+from contextlib import closing
 from typing import Any
 from unittest.mock import patch
+from urllib.parse import urlsplit
 
 import pytest
-import requests
 
 from broker.errors import AuditUnavailable
 from broker.testing.models import SECRET_WORDS
@@ -166,8 +168,9 @@ def test_who_leaves_before_an_answer_cuts_the_provider_off_too(gateway: Gateway)
     gateway.behaves(holds_after=0)
     gateway.service.left.clear()
     headers = {"Authorization": f"Bearer {gateway.broker.token()}"}
-    with pytest.raises(requests.ReadTimeout):
-        requests.post(gateway.broker.url + CHAT[0], json=CHAT[1], headers=headers, timeout=0.3)
+    with closing(http.client.HTTPConnection(urlsplit(gateway.broker.url).netloc, timeout=60)) as connection:
+        connection.request("POST", CHAT[0], json.dumps(CHAT[1]), {**headers, "Content-Type": "application/json"})
+        gateway.service.arrived.get(timeout=60)
 
     assert gateway.service.left.wait(60)
     until(lambda: gateway.broker.last_status() == "outcome_unknown")
@@ -176,10 +179,16 @@ def test_who_leaves_before_an_answer_cuts_the_provider_off_too(gateway: Gateway)
 def test_while_a_provider_is_silent_the_stream_is_kept_alive(gateway: Gateway) -> None:
     """Reference, row 23: SSE, keep-alive comments; a failure after one is an event of the stream."""
     gateway.behaves(holds_after=2)
-    timer = threading.Timer(0.4, gateway.service.free.set)
-    with patch("broker.doors.models.answering.SILENCE", 0.05):
-        timer.start()
-        _, text = gateway.stream(*CHAT)
+    text = ""
+    path, body = CHAT
+    with (
+        patch("broker.doors.models.answering.SILENCE", 0.05),
+        gateway.post(path, {**body, "stream": True}, stream=True) as response,
+    ):
+        for part in response.iter_content(None):
+            text += part.decode()
+            if ": keep-alive\n\n" in text:  # until then, it says nothing
+                gateway.service.free.set()
 
     assert ": keep-alive\n\n" in text
     assert words_of(events_of(text)) == "Revenue grew by 4%."

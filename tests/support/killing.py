@@ -40,11 +40,14 @@ STARTING = ("in-first-commit-of-all", "before-recovery", "after-recovery", "befo
 
 
 def kill_at(point: str) -> None:
-    """Arrange for it: each time the point is reached, the process may end there; of a start's points, it does."""
-    chance = 0.01 if point in POINTS else 1  # so that some of 32 callers who begin together have effects
+    """Arrange for it: one of the times that the point is reached, the process ends there; of a start's, the first."""
+    # Not before some of 32 callers who begin together have had effects; and it does come, however slow the machine is
+    left = random.randint(40, 139) if point in POINTS else 1  # noqa: S311 - no secret
 
     def maybe() -> None:
-        if random.random() < chance:  # noqa: S311 - no secret
+        nonlocal left
+        left -= 1
+        if left <= 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
     seen = 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from broker.testing.certificates import CertificateAuthority
-from broker.testing.server import bind
+from tests.support.ports import free_port
 
 PASSWORD = "CANARY-of-postgres-0123456789"
 READER, OWNER = "reader", "owner"
@@ -42,9 +42,7 @@ class Cluster:
         self.ca = authority.certificate_file.read_text()
         certificate = authority.issue("server")
         self._data = self.directory / "data"
-        listener = bind(0)
-        self.port = int(listener.getsockname()[1])
-        listener.close()
+        self.port = free_port()
         if self._user:
             for path in (self.directory, *self.directory.rglob("*")):
                 shutil.chown(path, "postgres", "postgres")

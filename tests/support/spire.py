@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from broker.testing.server import bind
 from tests.support.broker import until
+from tests.support.ports import free_port
 
 VERSION = "1.13.3"
 _SUM = "h1:wDTK8tj8ShO5izjue/OFanVaehmjUxSxHtSWxBY+FJQ="  # of the module, as `go mod download -json` tells it
@@ -90,7 +90,7 @@ class Spire:
         self._server: subprocess.Popen[bytes] | None = None
         self._agent: subprocess.Popen[bytes] | None = None
         self.server_socket, self.agent_socket = directory / "server.sock", directory / "agent.sock"
-        self._port, self._bundle_port = _free_port(), _free_port()
+        self._port, self._bundle_port = free_port(), free_port()
         self.bundle_url = f"https://127.0.0.1:{self._bundle_port}"
         for name, text in (("server", _SERVER), ("agent", _AGENT)):
             (directory / name).mkdir(mode=0o700)
@@ -192,11 +192,6 @@ def _stop(process: "subprocess.Popen[bytes] | None") -> None:
     if process is not None:
         process.terminate()
         process.wait(_PATIENCE)
-
-
-def _free_port() -> int:
-    with bind(0) as taken:
-        return int(taken.getsockname()[1])
 
 
 _SERVER = """\

@@ -21,7 +21,7 @@ from broker.testing.trust_domain import DevelopmentTrustDomain
 
 AGENT = "finance-analyst"
 WORKLOAD = "spiffe://prod/agent/finance-analyst"
-_PATIENCE = 20.0  # seconds for a process to start or stop
+_PATIENCE = 60.0  # seconds for a process to start or stop
 
 _CONNECTOR = """\
 apiVersion: access.envisionai.dev/v1

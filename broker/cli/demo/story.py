@@ -43,7 +43,7 @@ spec:
 """
 _NEW_TOOL = "salesforce_contacts_read"
 _WIDEST = 100  # columns
-_PATIENCE = 10.0  # seconds for a change on disk to come into force
+_PATIENCE = 60.0  # seconds for a change on disk to come into force
 
 
 class Story:

@@ -3,10 +3,9 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -15,9 +14,10 @@ import pytest
 
 from broker.testing.certificates import CertificateAuthority
 from tests.support.idp.browser import log_in
+from tests.support.ports import free_port
 
 __all__ = [
-    "CLIENT", "AuthorizationServer", "absent", "free_port", "log_in", "node_modules", "oidc_provider", "serving"
+    "CLIENT", "AuthorizationServer", "absent", "log_in", "node_modules", "oidc_provider", "serving"
 ]  # fmt: skip
 
 CLIENT = "desktop"
@@ -31,13 +31,6 @@ class AuthorizationServer:
     issuer: str
     authority: str
     scopes: tuple[str, ...]
-
-
-def free_port() -> int:
-    """Return a port that is free now."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def node_modules() -> str:

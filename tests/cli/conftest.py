@@ -22,7 +22,6 @@ from tests.support.salesforce import CONNECTOR
 
 AAM = Path(sys.executable).with_name("aam")
 PATIENCE = 60.0
-_IMPATIENT = "  limits: { connect_seconds: 1, total_seconds: 2 }\n"
 
 
 @dataclass(frozen=True)
@@ -100,9 +99,7 @@ class Served:
         assert aam("init", directory, "--port", str(self.port)).code == 0
         connectors = directory / "connectors"
         (connectors / "ca.pem").write_bytes(service.ca_file.read_bytes())
-        (connectors / "salesforce.yaml").write_text(
-            CONNECTOR.format(url=service.url, audience=service.audience) + _IMPATIENT
-        )
+        (connectors / "salesforce.yaml").write_text(CONNECTOR.format(url=service.url, audience=service.audience))
 
     @property
     def url(self) -> str:

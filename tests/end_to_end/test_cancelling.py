@@ -45,7 +45,7 @@ def test_giving_up_cuts_the_request_and_leaves_an_unknown_outcome(
         async with connected(broker, transport, era) as client:
             with notes_service.holding():
                 await cancelled(client, write, lambda: notes_service.arrived.get(timeout=60))
-                assert await anyio.to_thread.run_sync(notes_service.left.wait, 5)
+                assert await anyio.to_thread.run_sync(notes_service.left.wait, 60)
             result = await client.call_tool("notes_notes_read", {"id": "n1"})
             assert not result.is_error
 
@@ -92,7 +92,7 @@ def test_giving_up_cuts_a_blocking_client_too(broker: ServedBroker, notes_servic
         async with connected(broker, "streamable-http", era) as client:
             with notes_service.holding():
                 await cancelled(client, misbehave, lambda: notes_service.arrived.get(timeout=60))
-                assert await anyio.to_thread.run_sync(notes_service.left.wait, 5)
+                assert await anyio.to_thread.run_sync(notes_service.left.wait, 60)
 
     anyio.run(case)
 
@@ -114,7 +114,7 @@ def test_a_client_that_leaves_has_given_up(
                     tasks.start_soon(write, client)
                     await anyio.to_thread.run_sync(lambda: notes_service.arrived.get(timeout=60))
                     raise ConnectionAbortedError
-            assert await anyio.to_thread.run_sync(notes_service.left.wait, 5)
+            assert await anyio.to_thread.run_sync(notes_service.left.wait, 60)
 
     anyio.run(case)
 

@@ -85,7 +85,7 @@ def test_a_call_cut_after_its_request_was_sent_is_of_unknown_outcome(
             await anyio.to_thread.run_sync(notes_service.arrived.get)
             await cut(calling)
 
-            assert await anyio.to_thread.run_sync(notes_service.left.wait, 5)
+            assert await anyio.to_thread.run_sync(notes_service.left.wait, 60)
 
         (outcome,) = await recorded(line)
         assert outcome["status"] == "outcome_unknown"
@@ -111,7 +111,7 @@ def test_a_blocking_client_that_is_cut_is_no_failure_of_the_broker(
                 await anyio.to_thread.run_sync(notes_service.arrived.get)
                 tasks.cancel_scope.cancel()
 
-            assert await anyio.to_thread.run_sync(notes_service.left.wait, 5)
+            assert await anyio.to_thread.run_sync(notes_service.left.wait, 60)
 
         (outcome,) = await recorded(line)
         assert (outcome["status"], outcome["code"]) == ("outcome_unknown", None)

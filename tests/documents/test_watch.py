@@ -47,7 +47,7 @@ class Watched:
         self.refused.append(invalid)
 
     async def until(self, reached: Callable[[], bool]) -> None:
-        """Wait until something is so, for a few seconds at most."""
+        """Wait until something is so."""
         with anyio.fail_after(30):
             while not reached():
                 await anyio.lowlevel.checkpoint()

@@ -36,7 +36,7 @@ def test_calls_are_found_by_what_was_asked_and_what_came_of_it(broker: ServedBro
     def ids(**wanted: str) -> list[str]:
         return [entry["call_id"] for entry in broker.operators.get(PATH, **wanted)["entries"]]
 
-    assert ids()[:3] == [refused, purged, read]
+    assert [one for one in ids() if one][:3] == [refused, purged, read]  # events may come between
     for agent in ("analyst", ANALYST):
         assert ids(agent=agent, owner="jane@example.com", team="finance")[:3] == [refused, purged, read]
     assert ids(resource="notes.notes", action="purge", decision="deny", code="access_denied")[0] == purged
@@ -58,13 +58,14 @@ def test_refused_authentications_are_found_by_their_code(broker: ServedBroker) -
 
 def test_pages_join(broker: ServedBroker, called: list[str]) -> None:
     """Issue 3, What a user can do 2: newest first, pages; a page that is the last says so."""
-    whole = broker.operators.get(PATH, limit=200)["entries"]
+    mine = {"agent": "analyst"}  # of the shared broker, which may note meanwhile whom it has kept out before
+    whole = broker.operators.get(PATH, limit=200, **mine)["entries"]
     pages: list[Any] = []
-    page = broker.operators.get(PATH, limit=2)
+    page = broker.operators.get(PATH, limit=2, **mine)
     while page["next"] is not None:
         assert len(page["entries"]) == 2
         pages += page["entries"]
-        page = broker.operators.get(PATH, limit=2, before=page["next"])
+        page = broker.operators.get(PATH, limit=2, before=page["next"], **mine)
 
     assert called[0] in {entry["call_id"] for entry in whole}
     assert [*pages, *page["entries"]][:200] == whole

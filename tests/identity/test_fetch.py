@@ -18,7 +18,7 @@ from tests.support.low_upstream import Exchange, Upstream, serving
 pytestmark = pytest.mark.anyio
 
 Source = Callable[..., BundleUrl]
-OFTEN = 0.2  # seconds after which a bundle is stale: it is asked for twice as often
+OFTEN = 0.6  # seconds after which a bundle is stale: it is asked for twice as often
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ async def keeper() -> AsyncIterator[tuple[BundleKeeper, TrustStore]]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait until something is so, for five seconds at most."""
+    """Wait until something is so."""
     with anyio.fail_after(30):
         while not condition():  # noqa: ASYNC110 - a trust store tells nobody
             await anyio.sleep(0.005)

@@ -185,7 +185,7 @@ async def test_the_bundle_is_kept_fresh_and_one_that_cannot_be_renewed_is_droppe
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait until something is so, for five seconds at most."""
+    """Wait until something is so."""
     with anyio.fail_after(30):
         while not condition():  # noqa: ASYNC110 - a trust store tells nobody
             await asyncio.sleep(0.005)

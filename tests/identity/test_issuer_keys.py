@@ -85,7 +85,7 @@ def names(store: TrustStore, issuer: str) -> set[str]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait until something is so, for five seconds at most."""
+    """Wait until something is so."""
     with anyio.fail_after(30):
         while not condition():  # noqa: ASYNC110 - a trust store tells nobody
             await anyio.sleep(0.005)

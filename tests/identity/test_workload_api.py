@@ -26,6 +26,7 @@ pytestmark = pytest.mark.anyio
 OTHER = "other.example.org"
 DAY = 86_400.0
 FIRST, SECOND = Authority(), Authority()
+DENIED = ["FetchJWTBundles PERMISSION_DENIED", "FetchX509Bundles PERMISSION_DENIED"]  # once each, whoever comes first
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def signed(name: str, workload: str = WORKLOAD) -> str:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait until something is so, for five seconds at most."""
+    """Wait until something is so."""
     with anyio.fail_after(30):
         while not condition():  # noqa: ASYNC110 - a trust store tells nobody
             await anyio.sleep(0.005)
@@ -342,7 +343,7 @@ async def test_one_denial_while_an_authority_is_tainted_drops_nothing(
     lost: list[str] = []
     monkeypatch.setattr("broker.identity.workload_api._Held.is_withdrawn", lambda _, kind, __: lost.append(kind))
 
-    server.agent.failing += ["PERMISSION_DENIED"] * 2  # one for each stream
+    server.agent.failing += DENIED
     server.agent.end_streams()
     server.agent.push({DOMAIN: jwks("2")}, {DOMAIN: der(SECOND)})
     await trusting.until(takes=SECOND.issue())
@@ -360,7 +361,7 @@ async def test_a_denial_that_nothing_follows_is_believed_within_seconds(
     await trusting.until(takes=signed("1"))
     await trusting.until(takes=FIRST.issue())
 
-    server.agent.failing += ["PERMISSION_DENIED"] * 2 + ["UNAVAILABLE"] * 1000
+    server.agent.failing += [*DENIED, *["UNAVAILABLE"] * 1000]
     server.agent.end_streams()
     await until(lambda: not _trusted(trusting.store, time.time() + 11))
 

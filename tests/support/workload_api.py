@@ -59,7 +59,7 @@ class Agent:
     tokens: dict[int, list[tuple[str, Any]]] = field(default_factory=dict)
     """By user id: workloads, each with what signs a token for (workload, audiences)."""
     failing: list[str] = field(default_factory=list)
-    """Names of status codes with which the next calls end."""
+    """Names of status codes with which the next calls end; behind a method's name, the next ones of that method."""
     always: str | None = None
     calls: list[Call] = field(default_factory=list)
 
@@ -81,6 +81,16 @@ class Agent:
         with self.changing:
             self.cut += 1
             self.changing.notify_all()
+
+    def fails(self, method: str) -> str | None:
+        """Return the status code with which a call ends, if it does not go well."""
+        with self.changing:
+            for number, one in enumerate(self.failing):
+                of, _, code = one.rpartition(" ")
+                if of in {"", method}:
+                    del self.failing[number]
+                    return code
+        return self.always
 
     def methods(self) -> list[str]:
         """Return what was called."""
@@ -168,7 +178,7 @@ class _Servicer:
         self._agent.calls.append(Call(method, metadata, request, peer))
         if metadata.get("workload.spiffe.io") != "true":
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "security header missing")
-        code = self._agent.failing.pop(0) if self._agent.failing else self._agent.always
+        code = self._agent.fails(method)
         if code is not None:
             context.abort(getattr(grpc.StatusCode, code), "told to fail")
         return peer

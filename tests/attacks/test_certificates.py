@@ -131,7 +131,7 @@ def _bad() -> Iterator[tuple[str, Svid, str]]:
     yield "of another trust domain's", Authority("partner.example").issue(ANALYST), "proof_untrusted"
     yield "foreign", PROD.issue("spiffe://unknown.example/x"), "proof_untrusted"
     yield "expired", PROD.issue(ANALYST, since=NOW - 900, until=NOW - 1), "proof_expired"
-    yield "future", PROD.issue(ANALYST, since=NOW + 900), "proof_not_yet_valid"
+    yield "future", PROD.issue(ANALYST, since=NOW + 36_000, until=NOW + 72_000), "proof_not_yet_valid"
     yield "of two workloads", PROD.issue(ANALYST, "spiffe://prod/agent/other"), "proof_malformed"
     yield "an authority's", PROD.issue(ANALYST, ca=True, use=("digital_signature", "key_cert_sign")), "proof_malformed"
     yield "of no workload", PROD.issue("spiffe://prod"), "proof_malformed"

@@ -7,7 +7,7 @@ from typing import Any
 
 from agents.mcp import MCPServerSse, MCPServerStdio, MCPServerStreamableHttp
 
-_SECONDS = 30.0
+_SECONDS = 120.0
 
 
 def server(wanted: dict[str, Any]) -> Any:

@@ -65,7 +65,7 @@ def test_the_broker_conforms(conforming: ServedBroker, requirements: str, tmp_pa
 
     url = conforming.url.replace("127.0.0.1", "localhost") + "/mcp"
     command = [NODE, SUITE, "server", "--url", url, "--requirements", requirements, "-o", str(tmp_path)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
 
     summary = ran.stdout[ran.stdout.rfind("=== SUMMARY ===") :]
     _report(requirements, summary)

@@ -17,6 +17,7 @@ from broker.documents.parse import Document, parse
 from broker.documents.source import Source, read_sources
 from broker.errors import codes
 from tests.docs import includes
+from tests.support.ports import free_port
 
 ROOT = includes.ROOT
 SESSIONS = ("tour.sh", "evidence.sh")
@@ -119,6 +120,15 @@ class Session:
             check=False,
         )
         assert ran.returncode == 0, f"{line}\n{ran.stdout}{ran.stderr}"
+        if line.startswith("aam init"):
+            self._serve_elsewhere()
+
+    def _serve_elsewhere(self) -> None:
+        """Have another port than the usual one, at which whoever runs these tests may have a broker of their own."""
+        (document,) = self.place.glob("*/broker.yaml")
+        text = document.read_text()
+        assert "8470" in text
+        document.write_text(text.replace("8470", str(free_port())))
 
     def _until_it_serves(self) -> None:
         deadline = time.monotonic() + 60

@@ -63,7 +63,7 @@ def test_xv_1_a_valid_certificate_is_its_workload(verify: Verify, authority: Aut
     identity = verify(svid)
 
     assert (identity.spiffe_id, identity.trust_domain) == (WORKLOAD, DOMAIN)
-    assert (identity.method, identity.assurance, identity.expires_at) == ("x509-svid", "attested", NOW + 3600)
+    assert (identity.method, identity.assurance, identity.expires_at) == ("x509-svid", "attested", NOW + 36_000)
     assert identity.token_id == f"{svid.certificates[0].serial_number:x}"
     assert identity.proof.startswith("sha256:")
     assert identity.key_id is not None

@@ -492,6 +492,7 @@ def main(how: str, *files: str) -> None:
     app = server.sse_app() if how == "sse" else server.streamable_http_app(event_store=Kept(), retry_interval=100)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
+    listener.listen()  # before anybody is told of it
     certificate, key = files
     config = uvicorn.Config(app, log_level="error", ssl_certfile=certificate, ssl_keyfile=key)
     sys.stdout.write(f"{listener.getsockname()[1]}\n")

@@ -98,7 +98,7 @@ def certificate(
     names: bool = True,
     subject: bool = True,
     since: float = NOW - 10,
-    until: float = NOW + 3600,
+    until: float = NOW + 36_000,
 ) -> x509.Certificate:
     """Sign a certificate, by the issuer or itself."""
     signer = issuer.key if issuer else key

@@ -33,7 +33,7 @@ def run() -> Run:
             [python, program, scenario, gateway.broker.url, gateway.broker.token()],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
             env={**os.environ, "OPENAI_AGENTS_DISABLE_TRACING": "1"},
         )

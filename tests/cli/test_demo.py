@@ -18,6 +18,7 @@ from broker.cli.demo.search import count
 from broker.cli.demo.servers import DidNotStart, Servers
 from broker.cli.demo.story import Story
 from broker.cli.output import console
+from tests.support.broker import until
 
 AAM = Path(sys.executable).with_name("aam")
 
@@ -85,7 +86,7 @@ def test_the_demo_speaks_json_alone_and_leaves_nothing_behind(tmp_path: Path) ->
     assert (ran.returncode, said["ok"]) == (0, True)
     assert len(said["proved"]) == 28
     assert all(said["proved"].values())
-    assert processes_below(str(tmp_path)) == []
+    until(lambda: not processes_below(str(tmp_path)))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -119,7 +120,7 @@ def test_the_readers_own_client_can_join_in_until_they_stop_it(ending: signal.Si
     assert tools == ["salesforce_accounts_read", "salesforce_accounts_search"]
     assert "salesforce_accounts_read" in listed.stdout
     assert len(mine) == 2
-    assert processes_below(directory.removesuffix("/access")) == []
+    until(lambda: not processes_below(directory.removesuffix("/access")))
     assert not Path(directory).exists()
     assert demo.returncode == 0
 
@@ -136,7 +137,7 @@ def test_both_servers_end_with_a_demo_that_is_stopped_half_way(tmp_path: Path) -
         demo.communicate(timeout=60)
 
     assert demo.returncode != 0
-    assert processes_below(str(tmp_path)) == []
+    until(lambda: not processes_below(str(tmp_path)))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -217,7 +218,7 @@ def test_a_broker_that_does_not_start_says_why(tmp_path: Path) -> None:
         told(LosesTheDocuments(tmp_path))
 
     assert "broken.yaml:1" in str(failure.value)
-    assert processes_below(str(tmp_path)) == []
+    until(lambda: not processes_below(str(tmp_path)))
 
 
 def test_the_rules_of_the_chapters_fit_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -267,7 +267,9 @@ def test_no_text_changes_the_shape_of_a_query(text: str, operator: str) -> None:
     assert statement.limit == 10
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(_TEXT | _SPITEFUL)
 def test_any_text_finds_exactly_the_records_that_have_it(
     found: Found, everything: Callable[[str], list[dict[str, Any]]], text: str

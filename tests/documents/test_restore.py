@@ -239,7 +239,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.slow
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.sampled_from(sorted(CHANGES)), min_size=1, max_size=8), st.data())
 def test_rolling_back_to_any_earlier_set_restores_exactly_its_digest(
     directory: Path, changes: list[str], data: st.DataObject

@@ -75,6 +75,8 @@ class Attempt:
     ms: int | None = None
     said: Said = field(default_factory=Said)
     generation: str | None = None
+    reasoning: Mapping[str, Any] | None = None
+    """What its target was told of how much to think."""
 
     def elapsed(self) -> int:
         """Return how many milliseconds ago it began."""
@@ -96,6 +98,7 @@ class Attempt:
             "provider_says": short(said.provider),
             "finish": short(said.finish),
             "generation": short(self.generation),
+            "reasoning": self.reasoning,
         }
         return {name: one for name, one in facts.items() if one not in (None, [])} | self.hold.record()
 

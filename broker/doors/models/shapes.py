@@ -18,6 +18,8 @@ _KINDS: dict[str, tuple[int, str, str, str]] = {
     "model_request_invalid": (400, *_INVALID, "invalid_request"),
     "model_field_refused": (400, *_INVALID, "unsupported_parameter"),
     "model_api_refused": (400, *_INVALID, "unsupported_api"),
+    "reasoning_contradictory": (400, *_INVALID, "invalid_request"),
+    "reasoning_unavailable": (400, *_INVALID, "unsupported_parameter"),
     "model_request_rejected": (400, *_INVALID, "invalid_request"),
     "arguments_too_large": (413, "invalid_request_error", "request_too_large", "payload_too_large"),
     "context_length_exceeded": (400, *_INVALID, "context_length_exceeded"),

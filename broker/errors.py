@@ -328,6 +328,12 @@ class ReasoningUnavailable(Refusal):
     code = "reasoning_unavailable"
 
 
+class UnknownGeneration(Refusal):
+    """There is no such call of yours that has ended."""
+
+    code = "unknown_generation"
+
+
 class UnknownApi(Refusal):
     """There is no such API of models here."""
 

@@ -115,6 +115,7 @@ class ModelCalls:
 
             # 4. What it asks for: nothing that is the route's to say.
             wanted = read(request.api, request.fields, request.alias, route, len(request.body))
+            story.facts |= {"api": request.api, "streamed": wanted.stream}
             targets = route.ordered(request.api, self.health.rests)
             if not targets:
                 raise ModelApiRefused(f"Model {route.alias!r} answers on {', '.join(sorted(route.apis))} only.")

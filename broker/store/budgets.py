@@ -204,6 +204,11 @@ class BudgetTable:
         values = (state, *(getattr(part, name) for name in names), hold_id)
         return transaction.execute(statement, values).rowcount == 1
 
+    def costs_of(self, connection: Queries, call_id: str) -> dict[str, tuple[int | None, str]]:
+        """Return what each settled hold of a call has cost, as far as that is known now, and how it is known."""
+        query = "SELECT id, cost, source FROM budget_holds WHERE call_id = ? AND source IS NOT NULL"
+        return {hold_id: (cost, source) for hold_id, cost, source in connection.execute(query, (call_id,))}
+
     def live(self, connection: Queries) -> list[HoldRow]:
         """Return the holds that have not ended."""
         return [_hold(row) for row in connection.execute(f"SELECT {_HOLD} FROM budget_holds WHERE {_LIVE}")]  # noqa: S608 - constants

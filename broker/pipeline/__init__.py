@@ -3,6 +3,7 @@
 from broker.pipeline.call import Pipeline
 from broker.pipeline.consents import Consent, Consents
 from broker.pipeline.models import ModelCalls
+from broker.pipeline.reconciling import Reconciler
 from broker.pipeline.recorder import Recorder
 from broker.pipeline.request import (
     Answer,
@@ -30,6 +31,7 @@ __all__ = [
     "Origin",
     "Pass",
     "Pipeline",
+    "Reconciler",
     "Recorder",
     "Request",
     "Resilience",

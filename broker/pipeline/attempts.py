@@ -78,6 +78,12 @@ class Attempt:
     reasoning: Mapping[str, Any] | None = None
     """What its target was told of how much to think."""
 
+    def named(self, generation: str | None, grant: str) -> None:
+        """Note what the provider calls its answer; OpenRouter can be asked by it what it has billed to a grant."""
+        self.generation = generation
+        if generation is not None and self.target.provider.routes:
+            self.hold.known_as(generation, grant)
+
     def elapsed(self) -> int:
         """Return how many milliseconds ago it began."""
         return round((time.perf_counter() - self.began) * 1000)

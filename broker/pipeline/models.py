@@ -265,7 +265,7 @@ class _Trying:
             path = target.provider.paths[wanted.api]
             answer = await session.open(session.base_url + path, headers, body)
             try:
-                attempt.generation = _id_in(answer.headers.get("x-generation-id"), credential)
+                attempt.named(_id_in(answer.headers.get("x-generation-id"), credential), credential.grant)
                 if answer.status != _OK:
                     raise Failed(failure_of(answer.status, answer.headers, await _some(answer)))
                 if wanted.stream:

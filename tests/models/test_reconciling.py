@@ -1,0 +1,192 @@
+"""What a cut call through OpenRouter has really cost is asked afterwards, and given back where it was billed less."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.pipeline import Reconciler
+from broker.testing.models import ModelService
+from tests.support.broker import ServedBroker, until
+from tests.support.documents import write_documents
+from tests.support.models import Gateway, Providers, add_keys, asked, model_documents
+from tests.support.notes import NotesService
+
+BILLED = 625_000
+HOUR = 3600
+
+
+def leave(gateway: Gateway, model: str = "routed", **behaviour: Any) -> str:
+    """Ask for a stream, leave in the midst of it, and return the id of the call once it has ended."""
+    gateway.behaves(openrouter=True, holds_after=2, **behaviour)
+    with gateway.post(
+        "/v1/chat/completions", {**asked(model), "stream": True, "max_tokens": 90}, stream=True
+    ) as answer:
+        call_id: str = answer.headers["x-request-id"]
+        next(line for line in answer.iter_lines() if line)
+    until(lambda: gateway.get(f"/v1/generation?id={call_id}").status_code == 200)
+    return call_id
+
+
+def look(gateway: Gateway, later: float) -> int:
+    """Have what is due by then asked for, by another than the broker's own, whose clock nobody turns."""
+    parts = gateway.broker.parts
+    reconciler = Reconciler(
+        parts.documents, parts.store, parts.vault, parts.models.service, lambda: time.time() + later
+    )
+    known: int = gateway.broker.await_(reconciler.look)
+    return known
+
+
+def told(gateway: Gateway, call_id: str) -> tuple[str, list[str]]:
+    """Return what the agent is told of a call's cost, and how it is known."""
+    data = gateway.get(f"/v1/generation?id={call_id}").json()["data"]
+    return data["cost_usd"], data["cost_sources"]
+
+
+def spent(gateway: Gateway) -> int:
+    """Return what is spent in the agent's day."""
+    query = "SELECT spent, held FROM budget_windows"
+    ((counted, held),) = gateway.broker.parts.store.read(lambda reading: reading.execute(query).fetchall())
+    assert held == 0
+    return int(counted)
+
+
+@pytest.fixture
+def budgeted(poor: Gateway) -> Gateway:
+    """Lend a gateway whose agent has a budget, and whose OpenRouter has forgotten other tests."""
+    poor.service.generations.clear()
+    poor.service.lookups.clear()
+    return poor
+
+
+def test_a_call_that_was_left_costs_in_the_end_what_was_billed(budgeted: Gateway) -> None:
+    """Reference §5.4: reconcile later from `/generation`; believed once it is said twice, and on record."""
+    call_id = leave(budgeted, generation="gen-left")
+    (attempt,) = budgeted.finished()["attempts"]
+    at_first = spent(budgeted)
+
+    asked_too_early, once, twice, again = (look(budgeted, later) for later in (0, 30, 2 * HOUR, 5 * HOUR))
+
+    assert (asked_too_early, once, twice, again) == (0, 0, 1, 0)
+    assert (attempt["cost_source"], at_first) == ("upper_bound", attempt["held"])
+    assert spent(budgeted) == BILLED < at_first
+    assert told(budgeted, call_id) == ("0.000625", ["reconciled"])
+    (record,) = budgeted.broker.records(kind="budget_reconciled")
+    assert (record["asked_by_call"], record["generation"]) == (call_id, "gen-left")
+    assert (record["counted_before"], record["cost"]) == (at_first, BILLED)
+    assert record["credential"]["kind"] == "api-key"
+    assert budgeted.service.lookups == ["gen-left"] * 2
+
+
+def test_an_answer_without_usage_is_asked_for_too(budgeted: Gateway) -> None:
+    """OpenRouter's answer had no usable usage, and an id."""
+    budgeted.behaves(openrouter=True, usage=None, generation="gen-silent", cost=0)
+    call_id = budgeted.chat("routed", max_tokens=50).headers["x-request-id"]
+
+    look(budgeted, 30)
+    look(budgeted, HOUR)
+
+    assert told(budgeted, call_id) == ("0.00", ["reconciled"])
+
+
+def test_openrouter_may_know_it_late(budgeted: Gateway) -> None:
+    """It is asked a few times, further and further apart: 404 at first is how it is."""
+    call_id = leave(budgeted, generation="gen-late", late=2)
+
+    known = [look(budgeted, later) for later in (30, 300, 900, 3 * HOUR)]
+
+    assert known == [0, 0, 0, 1]
+    assert told(budgeted, call_id) == ("0.000625", ["reconciled"])
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        {"id": "gen-another", "total_cost": 0},
+        {"total_cost": -1},
+        {"total_cost": "NaN"},
+        {"total_cost": None},
+        {"is_byok": True},
+        {},
+    ],
+    ids=str,
+)
+def test_a_provider_that_lies_is_asked_so_often_and_no_more(budgeted: Gateway, says: dict[str, Any]) -> None:
+    """Money is never given back for work that may have been billed."""
+    call_id = leave(budgeted, generation="gen-lie", says=says, late=0 if says else 99)
+    before = spent(budgeted)
+
+    known = [look(budgeted, day * 24 * HOUR) for day in range(1, 20)]
+
+    assert not any(known)
+    assert spent(budgeted) == before
+    assert told(budgeted, call_id)[1] == ["upper_bound"]
+    assert budgeted.service.lookups == ["gen-lie"] * 8
+    assert not budgeted.broker.records(kind="budget_reconciled")
+
+
+def test_a_cost_that_changes_is_not_believed_yet(budgeted: Gateway) -> None:
+    """It is believed when it is said twice: what is still being counted would be too little."""
+    call_id = leave(budgeted, generation="gen-growing", says={"total_cost": 0})
+    look(budgeted, 30)
+    budgeted.service.generations["gen-growing"][1]["total_cost"] = 0.0001
+
+    assert look(budgeted, HOUR) == 0
+    assert look(budgeted, 3 * HOUR) == 1
+    assert told(budgeted, call_id) == ("0.0001", ["reconciled"])
+
+
+@pytest.mark.parametrize("cost", [0.5, 1e30])
+def test_more_than_the_bound_is_an_overrun(budgeted: Gateway, cost: float) -> None:
+    """As wherever a provider bills more: it counts, it is alarmed, and its model rests."""
+    leave(budgeted, generation="gen-dear", says={"total_cost": cost})
+
+    look(budgeted, 30)
+    look(budgeted, HOUR)
+
+    (record,) = budgeted.broker.records(kind="budget_overrun")
+    assert record["cost"] == spent(budgeted) > record["held"]
+    budgeted.behaves(openrouter=True)
+    assert budgeted.chat("routed", max_tokens=10).json()["error"]["code"] == "target_overran"
+
+
+def test_an_id_from_another_kind_of_service_is_asked_for_nowhere(budgeted: Gateway) -> None:
+    """Only OpenRouter knows generations: a header alone has the broker call nothing."""
+    leave(budgeted, "small", generation="gen-of-openai")
+
+    assert look(budgeted, HOUR) == 0
+    assert not budgeted.service.lookups
+
+
+def test_a_revoked_account_is_not_used_and_the_call_stays_at_its_bound(budgeted: Gateway) -> None:
+    """The account that was billed is asked, and no other."""
+    call_id = leave(budgeted, generation="gen-orphan")
+    budgeted.broker.operators.delete("/v1/grants/openrouter")
+    budgeted.broker.await_(add_keys, budgeted.broker.parts, ("openrouter",))
+
+    assert [look(budgeted, later) for later in (30, HOUR, 3 * HOUR)] == [0, 0, 0]
+    assert not budgeted.service.lookups
+    assert told(budgeted, call_id)[1] == ["upper_bound"]
+
+
+def test_what_is_still_to_be_asked_outlives_the_broker(
+    notes_service: NotesService, model_service: ModelService, tmp_path: Path
+) -> None:
+    """It stands in the store: whoever starts next asks."""
+    written = write_documents(tmp_path / "access", notes_service)
+    (tmp_path / "access" / "models-ca.pem").write_text(model_service.authority)
+    for name, text in model_documents(model_service.url, budget="{daily_usd: 1}"):
+        written.put(name, text)
+    with ServedBroker(written, Providers()) as broker:
+        broker.await_(add_keys, broker.parts)
+        call_id = leave(Gateway(broker, model_service), generation="gen-restart")
+        look(Gateway(broker, model_service), 30)
+
+    with ServedBroker(written, Providers(), grant=False) as broker:
+        again = Gateway(broker, model_service)
+        known = look(again, HOUR)
+
+        assert known == 1
+        assert told(again, call_id) == ("0.000625", ["reconciled"])

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.cli.trail.story import Told, lines_of
 from broker.connector import Api, Connector
 from broker.errors import ReasoningContradictory, ReasoningUnavailable, Refusal
 from broker.models import ModelRouteDocument, Route, Target, Wanted, body_of, model_of, read, written_for
@@ -281,6 +282,9 @@ def test_a_target_that_cannot_think_is_passed_over(own_gateway: Gateway) -> None
     assert (thought.json()["model"], plain.json()["model"]) == ("other", "plain")
     assert [one["reasoning"] for one in first] == [{"effort": "high"}]
     assert [one["reasoning"] for one in second] == [{"off": True}]
+    call_id = thought.headers["x-request-id"]
+    told = Told(own_gateway.broker.records(call_id=call_id), [], [], "")
+    assert "told to think: effort high" in [text for _, text in lines_of(told)]
     listed = own_gateway.get("/v1/models/thinking").json()
     assert listed["reasoning"] == {"effort": "high", "exclude": False}
 

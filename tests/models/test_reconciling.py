@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from broker.cli.trail.story import Told, lines_of
 from broker.pipeline import Reconciler
 from broker.testing.models import ModelService
 from tests.support.broker import ServedBroker, until
@@ -77,6 +78,9 @@ def test_a_call_that_was_left_costs_in_the_end_what_was_billed(budgeted: Gateway
     assert (record["asked_by_call"], record["generation"]) == (call_id, "gen-left")
     assert (record["counted_before"], record["cost"]) == (at_first, BILLED)
     assert record["credential"]["kind"] == "api-key"
+    costs = budgeted.broker.operators.get(f"/v1/trail/calls/{call_id}/costs")
+    lines = [text for _, text in lines_of(Told(budgeted.broker.records(call_id=call_id), [], [], "", costs))]
+    assert "$0.000625, as the provider said afterwards" in lines
     assert budgeted.service.lookups == ["gen-left"] * 2
 
 

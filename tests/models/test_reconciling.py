@@ -1,57 +1,18 @@
 """What a cut call through OpenRouter has really cost is asked afterwards, and given back where it was billed less."""
 
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from broker.cli.trail.story import Told, lines_of
-from broker.pipeline import Reconciler
 from broker.testing.models import ModelService
-from tests.support.broker import ServedBroker, until
+from tests.support.broker import ServedBroker
 from tests.support.documents import write_documents
-from tests.support.models import Gateway, Providers, add_keys, asked, model_documents
+from tests.support.models import Gateway, Providers, add_keys, model_documents
 from tests.support.notes import NotesService
+from tests.support.reconciling import HOUR, leave, look, spent, told
 
 BILLED = 625_000
-HOUR = 3600
-
-
-def leave(gateway: Gateway, model: str = "routed", **behaviour: Any) -> str:
-    """Ask for a stream, leave in the midst of it, and return the id of the call once it has ended."""
-    gateway.behaves(openrouter=True, holds_after=2, **behaviour)
-    with gateway.post(
-        "/v1/chat/completions", {**asked(model), "stream": True, "max_tokens": 90}, stream=True
-    ) as answer:
-        call_id: str = answer.headers["x-request-id"]
-        next(line for line in answer.iter_lines() if line)
-    until(lambda: gateway.get(f"/v1/generation?id={call_id}").status_code == 200)
-    return call_id
-
-
-def look(gateway: Gateway, later: float) -> int:
-    """Have what is due by then asked for, by another than the broker's own, whose clock nobody turns."""
-    parts = gateway.broker.parts
-    reconciler = Reconciler(
-        parts.documents, parts.store, parts.vault, parts.models.service, lambda: time.time() + later
-    )
-    known: int = gateway.broker.await_(reconciler.look)
-    return known
-
-
-def told(gateway: Gateway, call_id: str) -> tuple[str, list[str]]:
-    """Return what the agent is told of a call's cost, and how it is known."""
-    data = gateway.get(f"/v1/generation?id={call_id}").json()["data"]
-    return data["cost_usd"], data["cost_sources"]
-
-
-def spent(gateway: Gateway) -> int:
-    """Return what is spent in the agent's day."""
-    query = "SELECT spent, held FROM budget_windows"
-    ((counted, held),) = gateway.broker.parts.store.read(lambda reading: reading.execute(query).fetchall())
-    assert held == 0
-    return int(counted)
 
 
 @pytest.fixture
@@ -105,32 +66,6 @@ def test_openrouter_may_know_it_late(budgeted: Gateway) -> None:
     assert told(budgeted, call_id) == ("0.000625", ["reconciled"])
 
 
-@pytest.mark.parametrize(
-    "says",
-    [
-        {"id": "gen-another", "total_cost": 0},
-        {"total_cost": -1},
-        {"total_cost": "NaN"},
-        {"total_cost": None},
-        {"is_byok": True},
-        {},
-    ],
-    ids=str,
-)
-def test_a_provider_that_lies_is_asked_so_often_and_no_more(budgeted: Gateway, says: dict[str, Any]) -> None:
-    """Money is never given back for work that may have been billed."""
-    call_id = leave(budgeted, generation="gen-lie", says=says, late=0 if says else 99)
-    before = spent(budgeted)
-
-    known = [look(budgeted, day * 24 * HOUR) for day in range(1, 20)]
-
-    assert not any(known)
-    assert spent(budgeted) == before
-    assert told(budgeted, call_id)[1] == ["upper_bound"]
-    assert budgeted.service.lookups == ["gen-lie"] * 8
-    assert not budgeted.broker.records(kind="budget_reconciled")
-
-
 def test_a_cost_that_changes_is_not_believed_yet(budgeted: Gateway) -> None:
     """It is believed when it is said twice: what is still being counted would be too little."""
     call_id = leave(budgeted, generation="gen-growing", says={"total_cost": 0})
@@ -140,28 +75,6 @@ def test_a_cost_that_changes_is_not_believed_yet(budgeted: Gateway) -> None:
     assert look(budgeted, HOUR) == 0
     assert look(budgeted, 3 * HOUR) == 1
     assert told(budgeted, call_id) == ("0.0001", ["reconciled"])
-
-
-@pytest.mark.parametrize("cost", [0.5, 1e30])
-def test_more_than_the_bound_is_an_overrun(budgeted: Gateway, cost: float) -> None:
-    """As wherever a provider bills more: it counts, it is alarmed, and its model rests."""
-    leave(budgeted, generation="gen-dear", says={"total_cost": cost})
-
-    look(budgeted, 30)
-    look(budgeted, HOUR)
-
-    (record,) = budgeted.broker.records(kind="budget_overrun")
-    assert record["cost"] == spent(budgeted) > record["held"]
-    budgeted.behaves(openrouter=True)
-    assert budgeted.chat("routed", max_tokens=10).json()["error"]["code"] == "target_overran"
-
-
-def test_an_id_from_another_kind_of_service_is_asked_for_nowhere(budgeted: Gateway) -> None:
-    """Only OpenRouter knows generations: a header alone has the broker call nothing."""
-    leave(budgeted, "small", generation="gen-of-openai")
-
-    assert look(budgeted, HOUR) == 0
-    assert not budgeted.service.lookups
 
 
 def test_a_revoked_account_is_not_used_and_the_call_stays_at_its_bound(budgeted: Gateway) -> None:

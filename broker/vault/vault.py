@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import hmac
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from broker import oauth
@@ -122,6 +123,10 @@ class Vault:
         """Return what may be shown of every grant, the newest first."""
         rows = (row for row in self._grants.values() if row.kind != CLIENT)
         return [shown(row) for row in sorted(rows, key=lambda row: row.created, reverse=True)]
+
+    def standing(self) -> Mapping[tuple[str, str], int]:
+        """Return how many grants each connector has in each status."""
+        return Counter((row.connector, row.status) for row in self._grants.values() if row.kind != CLIENT)
 
     async def add(
         self,

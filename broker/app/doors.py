@@ -78,6 +78,7 @@ class Doors:
             session_idle_timeout=_IDLE_SESSION_SECONDS,
         )
         self._requests = OpenStreams(_MOST_REQUESTS_OF_AN_AGENT)
+        models = self._models(parts)
         app = agents_app(
             self._sessions,
             SseDoor(parts.server, document.caps.request_bytes, self._requests),
@@ -95,7 +96,8 @@ class Doors:
             ),
             parts.trouble,
             self._requests,
-            [*consent_routes(parts.consents), *self._models(parts).routes()],
+            [*consent_routes(parts.consents), *models.routes()],
+            models.posted(),
         )
         admin = Operators(
             parts.documents,

@@ -120,11 +120,10 @@ class CommitQueue:
         Raises `AuditUnavailable` where the disk takes too long; the change may be durable later all the same. What the
         commit under way has taken already counts, so a call that gave up at its beginning does not wait for its end.
         """
-        try:
-            async with asyncio.timeout(self._patience()):
-                return await asyncio.shield(pending.done)
-        except TimeoutError:
-            raise AuditUnavailable(detail="the disk takes too long") from None
+        await asyncio.wait((pending.done,), timeout=self._patience())  # who gives up waiting does not undo it
+        if not pending.done.done():
+            raise AuditUnavailable(detail="the disk takes too long")
+        return pending.done.result()
 
     def _patience(self) -> float:
         """Return for how many seconds more the commit under way is waited for."""

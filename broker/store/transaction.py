@@ -11,7 +11,7 @@ class Transaction:
     """What a change is given: ways to write, and values that live and die with the transaction.
 
     A value (the trail's head) stands in memory only as far as it stands on disk. Rows that are only added wait until
-    something is read or the commit comes, and then go together: decision 12 says why.
+    something is read that may hold them or the commit comes, and then go together: decision 12 says why.
     """
 
     def __init__(self, connection: sqlite3.Connection, values: Mapping[str, Any]) -> None:
@@ -20,6 +20,10 @@ class Transaction:
         self._waiting: list[tuple[bool, str, Sequence[Any]]] = []
         self._before = 0
         """How many of the rows that wait are of changes before the one under way."""
+        self._early: list[tuple[bool, str, Sequence[Any]]] = []
+        """Rows of changes before the one under way that would be undone with it, and so would have to be run again."""
+        self.apart = _Apart(self._save, connection)
+        """Runs statements on tables that nobody adds rows to: what waits goes on waiting."""
         self._saved = True
         """Whether what the change under way does can be undone at the database; outside a change, nothing need be."""
 
@@ -41,14 +45,16 @@ class Transaction:
 
     def flush(self) -> None:
         """Run what waits, and see to it that what comes now can be undone."""
+        self._save()
+        if self._waiting:
+            self._early += self._waiting[: self._before]
+            self._run(self._waiting)
+            self._waiting, self._before = [], 0
+
+    def _save(self) -> None:
         if not self._saved:
-            self._run(self._waiting[: self._before])
-            self._waiting, self._before = self._waiting[self._before :], 0
             self._connection.execute("SAVEPOINT change")
             self._saved = True
-        if self._waiting:
-            self._run(self._waiting)
-            self._waiting = []
 
     def _run(self, waiting: Sequence[tuple[bool, str, Sequence[Any]]]) -> None:
         rows: dict[tuple[bool, str], list[Sequence[Any]]] = {}
@@ -67,14 +73,13 @@ class Transaction:
         try:
             result = change(self)
             if self._saved:
-                self.flush()
                 self._connection.execute("RELEASE change")
         except Exception as error:
             self.values = values
             self._undo(error)
             raise
         finally:
-            self._saved = True
+            self._saved, self._early = True, []
         return result
 
     def _undo(self, error: Exception) -> None:
@@ -84,5 +89,21 @@ class Transaction:
         try:
             self._connection.execute("ROLLBACK TO change")
             self._connection.execute("RELEASE change")
+            self._waiting[:0] = self._early
         except sqlite3.Error:  # where the disk is full, SQLite has undone the whole transaction already
             raise sqlite3.OperationalError(str(error)) from error
+
+
+class _Apart:
+    """Runs statements that need not see the rows that wait."""
+
+    __slots__ = ("_connection", "_save")
+
+    def __init__(self, save: Callable[[], None], connection: sqlite3.Connection) -> None:
+        self._save = save
+        self._connection = connection
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """Run one statement."""
+        self._save()
+        return self._connection.execute(statement, parameters)

@@ -8,7 +8,6 @@ import contextlib
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -68,21 +67,24 @@ class ModelsDoor:
         self._streams = streams
         self._budgets = budgets
 
+    def posted(self) -> dict[str, ASGIApp]:
+        """Return what serves a call, by its path. It answers everything that happens."""
+        return {path: self._posted(api, shape) for path, (api, shape) in _PATHS.items()}
+
     def routes(self) -> list[Route]:
-        """Return what is served, and where."""
-        posts = [Route(path, self._posted(api, shape), methods=["POST"]) for path, (api, shape) in _PATHS.items()]
+        """Return what else is served, and where."""
         lists = [
             Route(path, self._got(self._list), methods=["GET"]) for path in ("/v1/models", "/v1/models/{model:path}")
         ]
         own = Route("/v1/key", self._got(self._own), methods=["GET"])
-        return [*posts, *lists, own, Route("/v1/{other:path}", self._got(self._nothing))]
+        return [*lists, own, Route("/v1/{other:path}", self._got(self._nothing))]
 
     def _posted(self, api: Api, shape: Shape) -> ASGIApp:
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             answering = Answering(send, shape)
             await self._guarded(scope, answering, lambda caller: self._call(api, scope, receive, answering, caller))
 
-        return _App(serve)
+        return serve
 
     def _got(self, shown: Callable[[Scope, Answering, Caller], Awaitable[None]]) -> ASGIApp:
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,7 +115,7 @@ class ModelsDoor:
 
     async def _proof(self, scope: Scope, source: str) -> Proof:
         try:
-            return replace(certified(scope), token=_key(Headers(scope)))
+            return certified(scope, _key(Headers(scope)))
         except Unauthenticated as refusal:
             await self._entrance.turn_away(refusal, "models", source)
             raise

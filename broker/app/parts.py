@@ -162,6 +162,7 @@ class Parts:
             self.trust,
             lambda url: len(held.keys) if (held := keys.find(url)) else 0,
             self.refused.totals,
+            lambda: len(self.unfinished),
             self.trouble,
         )
 

@@ -37,7 +37,8 @@ def plain_values(metrics: Sequence[Metric]) -> list[dict[str, Any]]:
             "type": metric.type,
             "help": metric.documentation,
             "samples": [
-                {"name": sample.name, "labels": dict(sample.labels), "value": sample.value} for sample in metric.samples
+                {"name": sample.name, "labels": dict(sample.labels), "value": float(sample.value)}
+                for sample in metric.samples
             ],
         }
         for metric in metrics

@@ -27,7 +27,11 @@ def broker_families(watched: Watched) -> Iterator[Metric]:
         ("transport", "code"),
         watched.refused.items(),
     )
-    yield gauge("aam_documents_generation", "Sets of documents in force since the start.", documents.generation)
+    yield gauge(
+        "aam_documents_generation",
+        "How many sets of documents have been in force since the start.",
+        documents.generation,
+    )
     yield gauge("aam_documents_loaded_timestamp_seconds", "When the set in force was loaded.", documents.loaded_at)
     yield counter(
         "aam_documents_refused", "Sets that were found on disk and not loaded, for mistakes.", documents.refused
@@ -44,7 +48,7 @@ def broker_families(watched: Watched) -> Iterator[Metric]:
 def trail_families(watched: Watched) -> Iterator[Metric]:
     """Yield how trail and store stand."""
     store, recorder, heads = watched.store, watched.recorder, watched.heads.status()
-    commits, lag = store.commits, watched.indexer.lag()
+    commits = store.commits
     yield counter("aam_trail_records", "Records that the trail has.", commits.values[store.trail.HEAD].size)
     yield gauge("aam_trail_signed_records", "Records under the head that was signed last.", heads["signed"] or 0)
     signed = _epoch(heads["signed_at"])
@@ -67,6 +71,11 @@ def trail_families(watched: Watched) -> Iterator[Metric]:
     yield counter("aam_store_commit_failures", "Commits that the store has refused.", commits.failures)
     yield gauge("aam_store_failing", "1 while the store refuses commits: no call is made.", commits.failing)
     yield gauge("aam_store_stalled", "1 while a commit takes so long that no call is made.", commits.stalled)
+    yield gauge(
+        "aam_unfinished_calls_found",
+        "Calls that a dead process had left open, found at this start.",
+        watched.unfinished(),
+    )
     yield gauge("aam_records_owed", "Ends of calls that could not be written and are still to be.", recorder.owed)
     yield gauges(
         "aam_recording_hindered",
@@ -74,8 +83,6 @@ def trail_families(watched: Watched) -> Iterator[Metric]:
         ("what",),
         (((what,), 1) for what in list(recorder.hindrances)),
     )
-    yield gauge("aam_search_index_lag_records", "Records that the search index lacks.", lag["records"])
-    yield gauge("aam_search_index_lag_seconds", "For how long it has lacked any.", lag["seconds"])
 
 
 def service_families(watched: Watched, drift: Drift) -> Iterator[Metric]:
@@ -104,9 +111,18 @@ def service_families(watched: Watched, drift: Drift) -> Iterator[Metric]:
     )
     most = (((name,), one.most) for name, one in usages.items())
     yield gauges("aam_connector_allowance", "Requests that the service allows it.", ("connector",), most)
-    wanted = {(name, status): 0 for name, one in snapshot.connections.items() if one.kinds for status in _GRANTS}
-    found = {**wanted, **watched.vault.standing()}
-    yield gauges("aam_grants", "Connected accounts, by connector and status.", ("connector", "status"), found.items())
+    wanted = {
+        (name, "organisation", status): 0
+        for name, one in snapshot.connections.items()
+        if one.kinds
+        for status in _GRANTS
+    }
+    yield gauges(
+        "aam_grants",
+        "Connected accounts, by connector, whose they are (the organisation's, or persons' own), and status.",
+        ("connector", "whose", "status"),
+        {**wanted, **watched.vault.standing()}.items(),
+    )
     yield gauges(
         "aam_tool_definition_drifted",
         "1 for a tool that is refused because its server describes it otherwise than was approved.",

@@ -1,4 +1,4 @@
-"""What stands in the store alone: how budgets stand, overruns, what is held now, and how large the files are."""
+"""What only the disk knows: how budgets stand, overruns, what is held, how large files are, how far the index is."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +9,7 @@ from prometheus_client import Metric
 
 from broker.control import Standing
 from broker.documents import Snapshot
+from broker.evidence.indexer import Lag
 from broker.metrics.families import gauge, gauges
 from broker.metrics.watched import Watched
 from broker.policy import Cap
@@ -30,6 +31,7 @@ class Stored:
     holds: int = 0
     held: int = 0
     sizes: Mapping[str, int] = field(default_factory=dict)
+    lag: Lag = field(default_factory=lambda: Lag(records=0, seconds=0.0))
     names: Mapping[str, str] = field(default_factory=dict)
     """The agents' names, by workload."""
 
@@ -49,6 +51,7 @@ def read(watched: Watched) -> Stored:
         len(live),
         sum(row.amount for row in live),
         {kind: _size(path) for kind, path in store.files.items()},
+        watched.indexer.lag(),
         {agent.workload: agent.name for agent in snapshot.registry.agents.values()},
     )
 
@@ -80,6 +83,8 @@ def families(stored: Stored, at: float) -> Iterator[Metric]:
     yield gauge("aam_budget_holds_usd", "What they hold, in US dollars.", stored.held * _NANO)
     sizes = (((kind,), size) for kind, size in stored.sizes.items())
     yield gauges("aam_store_file_bytes", "How large the store's files are.", ("file",), sizes)
+    yield gauge("aam_search_index_lag_records", "Records that the search index lacks.", stored.lag["records"])
+    yield gauge("aam_search_index_lag_seconds", "For how long it has lacked any.", stored.lag["seconds"])
     yield gauge(
         "aam_store_read_timestamp_seconds",
         "When budgets, overruns, holds and sizes were read last; they stand still while the store cannot be read.",

@@ -34,5 +34,7 @@ class Watched:
     """How many keys of an issuer, by its URL, are known."""
     refused: Mapping[tuple[str, str], int]
     """Refused authentications, by transport and code."""
+    unfinished: Callable[[], int]
+    """How many calls a dead process had left open."""
     trouble: Callable[[], Mapping[str, Any] | None]
     """What keeps the broker from serving calls now, or None."""

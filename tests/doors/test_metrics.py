@@ -11,6 +11,7 @@ import requests
 
 from broker.errors import ListenerRefused
 from broker.store import Transaction
+from broker.testing.certificates import CertificateAuthority
 from tests.conftest import Serve
 from tests.support.broker import ServedBroker, until
 from tests.support.clients import Wire
@@ -64,6 +65,26 @@ def test_without_the_token_nothing_is_told(served: ServedBroker, token: str | No
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
     assert "aam_" not in answer.text
     assert served.records(kind="authentication_refused")[-1]["origin"]["transport"] == "metrics"
+
+
+def test_beyond_this_machine_it_is_scraped_over_tls(serve: Serve, tmp_path: Path) -> None:
+    """The token is a secret: in the clear it would be everybody's on the way."""
+    put_token(tmp_path / "access")
+    authority = CertificateAuthority(tmp_path / "tls")
+    certificate = authority.issue("metrics")
+    files = {"certificate": str(certificate.certificate_file), "key": str(certificate.key_file)}
+    listen = {"http": "127.0.0.1:0", "token_file": "metrics.token", "tls": files}
+    broker = serve(listen={"http": "127.0.0.1:0", "metrics": listen})
+
+    answer = requests.get(
+        str(broker.serving.metrics),
+        headers={"Authorization": f"Bearer {TOKEN}"},
+        verify=str(authority.certificate_file),
+        timeout=10,
+    )
+
+    assert str(broker.serving.metrics).startswith("https://")
+    assert Scraped.read(answer.text).value("aam_ready") == 1
 
 
 def test_a_call_is_counted_once_by_what_it_called_who_called_and_how_it_ended(serve: Serve) -> None:
@@ -127,7 +148,8 @@ def test_how_the_broker_stands_is_read_when_somebody_asks(serve: Serve) -> None:
         1,
         1,
     ]
-    assert found.value("aam_grants", connector="notes", status="active") == 1
+    assert found.value("aam_grants", connector="notes", whose="organisation", status="active") == 1
+    assert found.value("aam_grants", connector="notes", status="reauthorization_needed") == 0
     assert found.value("aam_connector_circuit", connector="notes", state="closed") == 1
     assert found.value("aam_connector_circuit", connector="notes") == 1
     assert found.value("aam_trust_domain_keys", trust_domain="prod") == 1
@@ -232,7 +254,7 @@ def test_operators_read_them_over_their_socket_without_any_listener(serve: Serve
     every = {one["name"]: one for one in broker.operators.get("/v1/metrics", format="json")}
 
     assert broker.serving.metrics is None
-    assert every["aam_ready"]["samples"] == [{"name": "aam_ready", "labels": {}, "value": 1.0}]
+    assert str(every["aam_ready"]["samples"]) == "[{'name': 'aam_ready', 'labels': {}, 'value': 1.0}]"
     assert every["aam_calls"]["type"] == "counter"
 
 

@@ -1,5 +1,9 @@
+from typing import Any
+
 import pytest
 
+from broker.catalog import catalog_tool
+from broker.connector import Tool
 from broker.metrics.calls import CallMeters
 from broker.metrics.tables import OTHER, Count, Table, Times
 from broker.pipeline import Ended
@@ -54,7 +58,39 @@ def test_a_call_of_what_has_no_name_has_no_label() -> None:
 
     meters.ended(ended())
 
-    calls = next(family for family in meters.families() if family.name == "aam_calls")
-    assert [dict(sample.labels) for sample in calls.samples] == [
+    assert labels_of(meters, "aam_calls") == [
         {"kind": "tool", "connector": "", "resource": "", "action": "", "status": "refused", "code": "unknown_tool"}
     ]
+
+
+@pytest.mark.parametrize("serves", ["tool", "resource", "prompt", "subscription", "completion"])
+def test_what_of_mcp_was_called_is_told_apart(serves: Any) -> None:
+    """Issue 7, metrics: calls by kind."""
+    tool = Tool("notes", "read", "Read.", {"type": "object"}, {"type": "object"}, reads_only=True, serves=serves)
+    meters = CallMeters()
+
+    meters.ended(ended(called=catalog_tool("up", tool), status="released", code=None))
+
+    (labels,) = labels_of(meters, "aam_calls")
+    assert labels == {
+        "kind": serves, "connector": "up", "resource": "up.notes", "action": "read", "status": "released", "code": "",
+    }  # fmt: skip
+
+
+def test_a_read_that_was_made_again_says_why() -> None:
+    """Issue 7, metrics: attempts by reason, of tools too."""
+    tool = Tool("notes", "read", "Read.", {"type": "object"}, {"type": "object"}, reads_only=True)
+    meters = CallMeters()
+
+    meters.ended(ended(called=catalog_tool("up", tool), tries=[{"code": "upstream_failed"}, {"code": "upstream_busy"}]))
+
+    assert labels_of(meters, "aam_call_retries") == [
+        {"connector": "up", "code": "upstream_failed"},
+        {"connector": "up", "code": "upstream_busy"},
+    ]
+
+
+def labels_of(meters: CallMeters, name: str) -> list[dict[str, str]]:
+    """Return the labels of a metric's samples."""
+    family = next(family for family in meters.families() if family.name == name)
+    return [dict(sample.labels) for sample in family.samples]

@@ -4,7 +4,7 @@ import pytest
 
 from broker.testing.models import Behaviour
 from tests.models.test_law import BEYOND
-from tests.support.metrics import Scraped, scraped
+from tests.support.metrics import OPENMETRICS, Scraped, scraped
 from tests.support.models import Gateway, asked, models_policy
 
 SMALL = {"route": "small", "provider": "openai", "model": "gpt-small"}
@@ -33,6 +33,8 @@ def test_tokens_and_cost_are_those_of_the_trail(own_gateway: Gateway) -> None:
     assert (
         found.value("aam_calls_total", kind="model", resource="models.small", action="invoke", status="released") == 2
     )
+    text, _ = own_gateway.broker.await_(own_gateway.broker.parts.metrics.text, OPENMETRICS)
+    assert Scraped.read(text.decode(), openmetrics=True).value("aam_model_attempt_duration_seconds_count", **SMALL) == 2
 
 
 def test_a_fallback_says_why_the_target_before_it_did_not_answer(own_gateway: Gateway) -> None:

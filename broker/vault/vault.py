@@ -7,7 +7,6 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
 
 from broker import oauth
 from broker.audit import Record
@@ -37,7 +36,6 @@ from broker.vault.seal import Place, seal, seal_bytes, unseal, unseal_bytes
 from broker.vault.service import Service
 from broker.vault.tokens import Issued, Tokens
 
-Whose = Literal["organisation", "person"]
 _NARROWED = frozenset({"client-credentials", "authorization-code", "token-exchange", "id-jag"})
 
 
@@ -126,7 +124,7 @@ class Vault:
         rows = (row for row in self._grants.values() if row.kind != CLIENT)
         return [shown(row) for row in sorted(rows, key=lambda row: row.created, reverse=True)]
 
-    def standing(self) -> Mapping[tuple[str, Whose, str], int]:
+    def standing(self) -> Mapping[tuple[str, str, str], int]:
         """Return how many grants each connector has, of the organisation's and of persons', in each status."""
         rows = (row for row in self._grants.values() if row.kind != CLIENT)
         return Counter((row.connector, _whose(row), row.status) for row in rows)
@@ -302,5 +300,5 @@ def _narrowest_first(row: GrantRow) -> tuple[bool, bool, int, str]:
     return row.status != "active", not row.scopes, len(row.scopes.split()), row.created
 
 
-def _whose(row: GrantRow) -> Whose:
+def _whose(row: GrantRow) -> str:
     return "organisation" if row.principal == BROKER else "person"

@@ -2,7 +2,9 @@
 
 import contextlib
 import hashlib
+import os
 import socket
+import ssl
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +24,7 @@ class MetricsListener:
     """A bound listener, and the digest of the token that is shown there; None where nobody else reaches it."""
 
     socket: socket.socket
-    part: MetricsPart
-    base: Path
+    tls: ssl.SSLContext | None
     token: bytes | None
     host: str
     port: int
@@ -32,27 +33,27 @@ class MetricsListener:
     def url(self) -> str:
         """Where it is scraped."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.part.tls else 'http'}://{host}:{self.port}/metrics"
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}/metrics"
 
     def server(self, app: ASGIApp) -> HttpServer:
         """Serve it."""
-        files = self.part.tls
-        tls = None if files is None else tls_context(self.base / files.certificate, self.base / files.key)
-        return HttpServer(app, tls=tls)
+        return HttpServer(app, tls=self.tls)
 
 
 def bind_metrics(bound: contextlib.ExitStack, part: MetricsPart, base: Path) -> MetricsListener:
     """Bind the listener; `bound` takes it away again. Raises `ListenerRefused`, also for a token that is none."""
     token = None if part.token_file is None else token_digest(base / part.token_file)
+    tls = None if part.tls is None else tls_context(base / part.tls.certificate, base / part.tls.key)
     listener = bound.enter_context(tcp_socket(part.http))
     host, port = listener.getsockname()[:2]
-    return MetricsListener(listener, part, base, token, host, port)
+    return MetricsListener(listener, tls, token, host, port)
 
 
 def token_digest(path: Path) -> bytes:
     """Return the SHA-256 of the token in a file; raise `ListenerRefused` if there is none that could be used."""
     try:
-        mode, text = path.stat().st_mode, path.read_bytes()[: _LONGEST + 2].strip()
+        with path.open("rb") as file:
+            mode, text = os.fstat(file.fileno()).st_mode, file.read(_LONGEST + 2).strip()
     except OSError as error:
         raise ListenerRefused(f"The token file {path} of 'listen.metrics' cannot be read: {error.strerror}.") from None
     if mode & stat.S_IRWXO:

@@ -21,6 +21,8 @@ def broker_families(watched: Watched) -> Iterator[Metric]:
     yield InfoMetricFamily("aam_build", "Which version of the broker runs.", value=build)
     yield gauge("aam_ready", "1 where calls are served, 0 where none is: /readyz says why.", watched.trouble() is None)
     yield gauge("aam_calls_in_flight", "Calls that have begun and whose end is not on disk yet.", recorder.running)
+    caps = documents.current.broker.caps
+    yield gauge("aam_calls_in_flight_limit", "Calls that may run at once, of all agents together.", caps.calls_at_once)
     yield counters(
         "aam_authentications_refused",
         "Callers that were turned away before any call, by how they came and the refusal's code.",

@@ -2,6 +2,7 @@
 
 from broker.pipeline.call import Pipeline
 from broker.pipeline.consents import Consent, Consents
+from broker.pipeline.ended import Ended
 from broker.pipeline.models import ModelCalls
 from broker.pipeline.recorder import Recorder
 from broker.pipeline.request import (
@@ -24,6 +25,7 @@ __all__ = [
     "Consent",
     "Consents",
     "Emit",
+    "Ended",
     "ModelAnswer",
     "ModelCalls",
     "ModelRequest",

@@ -54,7 +54,7 @@ async def live(parts: Parts, stop: asyncio.Event, ready: Callable[[Serving], Non
             tasks.start_soon(_keep_up, parts.indexer.keep_up)
             settle_garbage()
             logger.info("serving", extra={"documents": parts.documents.current.digest[:12]})
-            ready(serving(parts, doors.url, doors.agents_path, doors.operators_path, doors.proxy))
+            ready(serving(parts, doors.url, doors.agents_path, doors.operators_path, doors.proxy, doors.metrics))
             await stop.wait()
             cut = await _drain(parts)
             tasks.cancel_scope.cancel()

@@ -87,9 +87,9 @@ class Hold:
         Raises `TargetOverran`, `LimitReached`, `BudgetExhausted` or `BudgetHeld`, which say what would fit.
         """
         table, now = self._store.budgets, self._clock()
-        if self._allowance.budgeted and table.overrun(transaction.apart, self.target.provider, self.target.model):
+        if self._allowance.budgeted and table.has_overrun(transaction, self.target.provider, self.target.model):
             raise TargetOverran
-        raised = table.raised(transaction.apart, int(now)) if self._allowance.budgeted else {}
+        raised = table.raised_for(transaction, int(now)) if self._allowance.budgeted else {}
         self._places = [place_of(cap, now, _raised(cap, raised)) for cap in self._allowance.caps]
         self.output_tokens, self.amount = self._ask.output_tokens, self._bound(self._ask.output_tokens)
         if not self._taken(transaction):  # a window is new, or lacks what is needed

@@ -2,6 +2,7 @@
 
 from broker.pipeline.call import Pipeline
 from broker.pipeline.consents import Consent, Consents
+from broker.pipeline.ended import Ended
 from broker.pipeline.models import ModelCalls
 from broker.pipeline.reconciling import Reconciler
 from broker.pipeline.recorder import Recorder
@@ -25,6 +26,7 @@ __all__ = [
     "Consent",
     "Consents",
     "Emit",
+    "Ended",
     "ModelAnswer",
     "ModelCalls",
     "ModelRequest",

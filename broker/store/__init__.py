@@ -95,6 +95,12 @@ class Store:
             self._connected, lambda connection: {self.trail.HEAD: self.trail.restore(connection)}, self._check_file
         )
 
+    @property
+    def files(self) -> dict[str, Path]:
+        """Where it keeps what: the database, the log of what is not in it yet, and the search index."""
+        log = self._path.with_name(self._path.name + "-wal")
+        return {"database": self._path, "log": log, "index": self.search.path}
+
     @classmethod
     def open(cls, path: Path, log: str) -> Self:
         """Open the store, made or brought up to date if need be.

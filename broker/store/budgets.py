@@ -202,6 +202,8 @@ class BudgetTable:
 
     def settle(self, transaction: Transaction, hold_id: str, state: HoldState, part: SettledPart) -> bool:
         """End a hold, once; False if it has ended before, or never began."""
+        if part.overrun:
+            transaction.forget("overruns")
         return transaction.apart.execute(_SETTLE_HOLD, (state, *_parts_of(part), hold_id)).rowcount == 1
 
     def bounded(self, transaction: Transaction, hold_id: str) -> tuple[HoldRow, int] | None:
@@ -234,14 +236,10 @@ class BudgetTable:
 
     # Overruns
 
-    def overrun(self, connection: Queries, provider: str, model: str) -> str | None:
-        """Return the oldest overrun of a target that nobody has acknowledged, by its hold's id, or None."""
-        query = (
-            "SELECT id FROM budget_holds WHERE overrun > 0 AND acknowledged IS NULL AND provider = ? AND model = ? "
-            "ORDER BY settled LIMIT 1"
-        )
-        found = connection.execute(query, (provider, model)).fetchone()
-        return None if found is None else str(found[0])
+    def has_overrun(self, transaction: Transaction, provider: str, model: str) -> bool:
+        """Tell whether a target has an overrun that nobody has acknowledged."""
+        query = "SELECT DISTINCT provider, model FROM budget_holds WHERE overrun > 0 AND acknowledged IS NULL"
+        return (provider, model) in transaction.once("overruns", None, lambda reading: {*reading.execute(query)})
 
     def overruns(self, connection: Queries) -> list[dict[str, Any]]:
         """Return the overruns that nobody has acknowledged, the oldest first."""
@@ -254,6 +252,7 @@ class BudgetTable:
 
     def acknowledge(self, transaction: Transaction, hold_id: str, now: int) -> bool:
         """Note that somebody has looked at an overrun; False if there is none to look at."""
+        transaction.forget("overruns")
         statement = "UPDATE budget_holds SET acknowledged = ? WHERE id = ? AND overrun > 0 AND acknowledged IS NULL"
         return transaction.apart.execute(statement, (now, hold_id)).rowcount == 1
 
@@ -290,6 +289,7 @@ class BudgetTable:
             json.dumps(dict(row.actor)),
             row.created,
         )
+        transaction.forget("raises")
         transaction.apart.execute(f"INSERT INTO budget_raises ({_RAISE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608 - constants
 
     def withdraw(self, transaction: Transaction, raise_id: str, now: int) -> RaiseRow | None:
@@ -298,6 +298,7 @@ class BudgetTable:
         found = transaction.apart.execute(query, (raise_id, now)).fetchone()
         if found is None:
             return None
+        transaction.forget("raises")
         transaction.apart.execute("UPDATE budget_raises SET until = ? WHERE id = ?", (now, raise_id))
         return _raise(found)
 
@@ -309,6 +310,10 @@ class BudgetTable:
         )
         found = connection.execute(query, (now, now)).fetchall()
         return {(whose, name, period): int(amount) for whose, name, period, amount in found}
+
+    def raised_for(self, transaction: Transaction, now: int) -> dict[tuple[str, str, str], int]:
+        """Return the same for the changes of a commit, read once a second."""
+        return transaction.once("raises", now, lambda reading: self.raised(reading, now))
 
     def raises(self, connection: Queries, now: int) -> list[RaiseRow]:
         """Return the raises in force, the oldest first."""

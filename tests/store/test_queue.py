@@ -178,9 +178,8 @@ async def test_what_takes_rows_away_comes_after_all_that_adds_some(store: Store)
 
 async def test_a_row_that_cannot_be_added_fails_everyone_rather_than_get_lost(store: Store) -> None:
     """transaction.py, `add`: the change whose row it is may have ended well before."""
-    bad = "INSERT INTO records (seq) VALUES (?)"
     with writer_held(store):
-        waiting = [store.commits.submit(lambda change: change.add(bad, (0,))) for _ in range(2)]
+        waiting = [store.commits.submit(lambda change: change.add("records (seq)", (0,))) for _ in range(2)]
         waiting.append(store.commits.submit(lambda change: change.execute("SELECT 1").close()))
     ended = await asyncio.gather(*(pending.done for pending in waiting), return_exceptions=True)
 

@@ -157,6 +157,7 @@ class Parts:
             self.recorder,
             self.pipeline,
             self.models,
+            self.reconciler,
             self.budgets,
             self.heads,
             self.indexer,

@@ -8,6 +8,7 @@ must be an amount; whatever else it says, the call stays at its bound.
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -20,6 +21,16 @@ from broker.policy import Cap
 from broker.store import LookupRow, Store, Transaction
 
 _LONGEST = 64 << 10  # bytes of an answer, which has some forty short members
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """Of which target a cost has become known, and how much less it is than what counted before."""
+
+    route: str
+    provider: str
+    model: str
+    less: Money
 
 
 def cost_billed(body: bytes, generation: str) -> Money:
@@ -56,19 +67,19 @@ def reconcile(
     cost: Money,
     caps: Sequence[Cap],
     credential: Record | None,
-) -> bool:
-    """Put a cost in the place of the bound that was spent, in the windows where it was; False if it is not there.
+) -> Reconciled | None:
+    """Put a cost in the place of the bound that was spent, in the windows where it was; None if it is not there.
 
     More than the bound is an overrun, as wherever a provider bills more: it counts, and its target rests.
     """
     found = store.budgets.bounded(transaction, lookup.hold)
     if not store.lookups.end(transaction, lookup.hold) or found is None:
-        return False
+        return None
     row, bound = found
     money = [(key, start) for key, start, _ in row.windows if key.startswith("nano_usd:")]
     overrun = max(cost - row.amount, 0) if money else 0
     if not store.budgets.correct(transaction, row.id, cost, overrun):
-        return False
+        return None
     for key, start in money:
         store.budgets.give(transaction, key, start, 0, cost - bound)
     said: Mapping[str, Any] = {
@@ -85,4 +96,4 @@ def reconcile(
     store.trail.append(transaction, record)
     if overrun:
         tell_overrun(store, transaction, {**said, "overrun": exact(overrun)}, caps)
-    return True
+    return Reconciled(row.route, row.provider, row.model, bound - cost)

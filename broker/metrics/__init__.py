@@ -18,7 +18,7 @@ from broker.metrics.commits import CommitMeters
 from broker.metrics.drift import Drift
 from broker.metrics.exposition import plain_values, text
 from broker.metrics.reading import Reading
-from broker.metrics.standing import broker_families, service_families, trail_families, trust_families
+from broker.metrics.standing import broker_families, money_families, service_families, trail_families, trust_families
 from broker.metrics.stored import Stored
 from broker.metrics.watched import Watched
 from broker.pipeline import Ended
@@ -73,6 +73,7 @@ class Metrics:
         known, watched = await self._stored.latest(), self._watched
         standing = [
             *broker_families(watched),
+            *money_families(watched),
             *trail_families(watched),
             *service_families(watched, self._drift),
             *trust_families(watched),

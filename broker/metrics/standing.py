@@ -13,6 +13,8 @@ from broker.metrics.drift import Drift
 from broker.metrics.families import counter, counters, gauge, gauges
 from broker.metrics.watched import Watched
 
+_NANO = 1e-9
+
 
 def broker_families(watched: Watched) -> Iterator[Metric]:
     """Yield how the broker itself stands."""
@@ -45,6 +47,16 @@ def broker_families(watched: Watched) -> Iterator[Metric]:
     yield gauge("aam_documents_warnings", "Warnings about the set in force.", len(documents.current.warnings))
     yield gauge("aam_suspensions", "Suspensions by operators that are in force.", len(list(watched.switch.in_force)))
     yield gauge("aam_approvals_waiting", "Calls that wait for a person's decision.", watched.approvals.waiting)
+
+
+def money_families(watched: Watched) -> Iterator[Metric]:
+    """Yield what has become known of money since its calls ended."""
+    yield counters(
+        "aam_model_cost_given_back_usd",
+        "Of the cost by upper_bound, in US dollars, what OpenRouter has said since that it did not bill.",
+        ("route", "provider", "model"),
+        ((target, nanos * _NANO) for target, nanos in watched.reconciler.given_back.items()),
+    )
 
 
 def trail_families(watched: Watched) -> Iterator[Metric]:

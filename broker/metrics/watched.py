@@ -9,7 +9,7 @@ from broker.documents import Documents
 from broker.evidence.heads import Heads
 from broker.evidence.indexer import Indexer
 from broker.identity import TrustStore
-from broker.pipeline import ModelCalls, Pipeline, Recorder
+from broker.pipeline import ModelCalls, Pipeline, Reconciler, Recorder
 from broker.store import Store
 from broker.vault import Vault
 
@@ -26,6 +26,7 @@ class Watched:
     recorder: Recorder
     pipeline: Pipeline
     models: ModelCalls
+    reconciler: Reconciler
     budgets: Budgets
     heads: Heads
     indexer: Indexer

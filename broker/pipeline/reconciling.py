@@ -8,11 +8,12 @@ it has said the same twice.
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from broker.audit import Record
 from broker.budget import Money, UsageUnusable
-from broker.budget.reconciling import cost_billed, reconcile
+from broker.budget.reconciling import Reconciled, cost_billed, reconcile
 from broker.documents import Connection, Documents
 from broker.egress import Session
 from broker.errors import Refusal
@@ -46,6 +47,8 @@ class Reconciler:
         self._vault = vault
         self._service_of = service_of
         self._clock = clock
+        self.given_back: Counter[tuple[str, str, str]] = Counter()
+        """In nano-dollars, by route, provider and model: what was not billed of what had counted since the start."""
 
     async def keep_asking(self) -> None:
         """Ask what is due, for ever."""
@@ -68,7 +71,7 @@ class Reconciler:
     async def _looked_up(self, row: LookupRow) -> bool:
         said, credential = await self._ask(row)
         if said is not None and said == row.said:
-            return await self._store.commits.commit(lambda change: self._reconcile(change, row, said, credential))
+            return await self._believed(row, said, credential)
         if row.tries >= len(_WAITS):
             logger.warning("what a call has cost stays unknown", extra={"call_id": row.call_id})
             await self._store.commits.commit(lambda change: self._store.lookups.end(change, row.hold))
@@ -79,7 +82,15 @@ class Reconciler:
         )
         return False
 
-    def _reconcile(self, transaction: Transaction, row: LookupRow, cost: Money, credential: Record | None) -> bool:
+    async def _believed(self, row: LookupRow, cost: Money, credential: Record | None) -> bool:
+        found = await self._store.commits.commit(lambda change: self._reconcile(change, row, cost, credential))
+        if found is not None:
+            self.given_back[found.route, found.provider, found.model] += max(found.less, 0)
+        return found is not None
+
+    def _reconcile(
+        self, transaction: Transaction, row: LookupRow, cost: Money, credential: Record | None
+    ) -> Reconciled | None:
         found = self._store.budgets.bounded(transaction, row.hold)
         caps = () if found is None else self._documents.current.allowance_of(found[0].workload).caps
         return reconcile(self._store, transaction, row, cost, caps, credential)

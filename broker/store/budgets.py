@@ -209,13 +209,15 @@ class BudgetTable:
     def bounded(self, transaction: Transaction, hold_id: str) -> tuple[HoldRow, int] | None:
         """Return a hold that is spent at the most that it may have cost, and how much that is; None if it is not."""
         query = f"SELECT cost, {_HOLD} FROM budget_holds WHERE id = ? AND {_BOUNDED}"  # noqa: S608 - constants
-        found = transaction.execute(query, (hold_id,)).fetchone()
+        found = transaction.apart.execute(query, (hold_id,)).fetchone()
         return None if found is None else (_hold(found[1:]), int(found[0]))
 
     def correct(self, transaction: Transaction, hold_id: str, cost: int, overrun: int) -> bool:
         """Put what a hold has really cost in the place of its bound: once; False if that was done before."""
         change = f"UPDATE budget_holds SET cost = ?, source = 'reconciled', overrun = ? WHERE id = ? AND {_BOUNDED}"  # noqa: S608 - constants
-        return transaction.execute(change, (cost, overrun, hold_id)).rowcount == 1
+        if overrun:
+            transaction.forget("overruns")
+        return transaction.apart.execute(change, (cost, overrun, hold_id)).rowcount == 1
 
     def costs_of(self, connection: Queries, call_id: str) -> dict[str, tuple[int | None, str]]:
         """Return what each settled hold of a call has cost, as far as that is known now, and how it is known."""

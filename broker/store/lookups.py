@@ -32,7 +32,7 @@ class LookupTable:
         """Note that something is to be asked; False if that id was that of another call of the same service."""
         values = tuple(getattr(row, name) for name in _COLUMNS.split(", "))
         statement = f"INSERT INTO budget_lookups ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"  # noqa: S608 - constants
-        return transaction.execute(statement, values).rowcount == 1
+        return transaction.apart.execute(statement, values).rowcount == 1
 
     def due(self, connection: Queries, now: int, count: int) -> list[LookupRow]:
         """Return what is to be asked now, what has waited longest first."""
@@ -42,15 +42,15 @@ class LookupTable:
     def later(self, transaction: Transaction, hold: str, due: int, tries: int, said: int | None) -> None:
         """Ask again at a time, and keep what was said now."""
         statement = "UPDATE budget_lookups SET due = ?, tries = ?, said = ? WHERE hold = ? AND due IS NOT NULL"
-        transaction.execute(statement, (due, tries, said, hold))
+        transaction.apart.execute(statement, (due, tries, said, hold))
 
     def end(self, transaction: Transaction, hold: str) -> bool:
         """Ask no more; False if that was so before."""
         statement = "UPDATE budget_lookups SET due = NULL WHERE hold = ? AND due IS NOT NULL"
-        return transaction.execute(statement, (hold,)).rowcount == 1
+        return transaction.apart.execute(statement, (hold,)).rowcount == 1
 
     def forget(self, transaction: Transaction, call_ids: Sequence[str]) -> None:
         """Delete the lookups of calls whose holds are gone."""
         for call_id in call_ids:
             statement = "DELETE FROM budget_lookups WHERE call_id = ? AND hold NOT IN (SELECT id FROM budget_holds)"
-            transaction.execute(statement, (call_id,))
+            transaction.apart.execute(statement, (call_id,))

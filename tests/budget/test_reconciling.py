@@ -96,13 +96,14 @@ def lookups(books: Books) -> list[LookupRow]:
     return books.store.read(lambda connection: books.store.lookups.due(connection, 2**53, 9))
 
 
-async def learn(books: Books, row: LookupRow, cost: int) -> bool:
-    """Learn what a call has cost."""
+async def learn(books: Books, row: LookupRow, cost: int) -> int | None:
+    """Learn what a call has cost; return how much less that is than what counted."""
 
-    def change(transaction: Transaction) -> bool:
-        return reconcile(books.store, transaction, row, cost, CAPS, None)
+    def change(transaction: Transaction) -> int | None:
+        found = reconcile(books.store, transaction, row, cost, CAPS, None)
+        return None if found is None else found.less
 
-    found: bool = await books.commit(change)
+    found: int | None = await books.commit(change)
     return found
 
 
@@ -117,7 +118,7 @@ async def test_the_difference_comes_back_in_the_windows_of_the_call_once(books: 
     before = books.windows()
     learned, again = await learn(books, row, 625_000), await learn(books, row, 0)
 
-    assert (learned, again) == (True, False)
+    assert (learned, again) == (DOLLAR // 2 - 625_000, None)
     assert before == [(DOLLAR // 2, 0), (0, 1_000_000), (DOLLAR // 2, 1_000_000)]
     assert books.windows() == [(625_000, 0), (0, 1_000_000), (625_000, 1_000_000)]
     assert books.kinds().count("budget_reconciled") == 1
@@ -136,6 +137,20 @@ async def test_a_cost_above_the_bound_is_an_overrun_like_any_other(books: Books)
     assert books.kinds()[-2:] == ["budget_reconciled", "budget_overrun"]
     (overrun,) = books.store.read(books.store.budgets.overruns)
     assert (overrun["id"], overrun["overrun"]) == (hold.id, 7)
+
+
+@pytest.mark.anyio
+async def test_an_overrun_counts_for_the_next_call_of_the_same_commit(books: Books) -> None:
+    """Overruns are read once in a commit: a cost that is learned in it has them read again."""
+    hold = await bounded(books)
+    (row,) = lookups(books)
+
+    def change(transaction: Transaction) -> list[bool]:
+        before = books.store.budgets.has_overrun(transaction, hold.target.provider, hold.target.model)
+        reconcile(books.store, transaction, row, hold.amount + 1, CAPS, None)
+        return [before, books.store.budgets.has_overrun(transaction, hold.target.provider, hold.target.model)]
+
+    assert await books.commit(change) == [False, True]
 
 
 @pytest.mark.anyio

@@ -8,11 +8,13 @@ from broker.cli.trail.story import Told, lines_of
 from broker.testing.models import ModelService
 from tests.support.broker import ServedBroker
 from tests.support.documents import write_documents
+from tests.support.metrics import scraped
 from tests.support.models import Gateway, Providers, add_keys, model_documents
 from tests.support.notes import NotesService
 from tests.support.reconciling import HOUR, leave, look, spent, told
 
 BILLED = 625_000
+ROUTED = {"route": "routed", "provider": "openrouter", "model": "vendor/model"}
 
 
 @pytest.fixture
@@ -43,6 +45,18 @@ def test_a_call_that_was_left_costs_in_the_end_what_was_billed(budgeted: Gateway
     lines = [text for _, text in lines_of(Told(budgeted.broker.records(call_id=call_id), [], [], "", costs))]
     assert "$0.000625, as the provider said afterwards" in lines
     assert budgeted.service.lookups == ["gen-left"] * 2
+
+
+def test_what_was_given_back_is_a_metric(budgeted: Gateway) -> None:
+    """The dollars by upper bound only grow; what was not billed of them is counted beside."""
+    leave(budgeted, generation="gen-counted")
+    before = spent(budgeted)
+
+    look(budgeted, 30)
+    look(budgeted, HOUR)
+
+    given_back = scraped(budgeted.broker).value("aam_model_cost_given_back_usd_total", **ROUTED)
+    assert given_back == pytest.approx((before - BILLED) / 10**9)
 
 
 def test_an_answer_without_usage_is_asked_for_too(budgeted: Gateway) -> None:

@@ -28,6 +28,7 @@ def look(gateway: Gateway, later: float) -> int:
     reconciler = Reconciler(
         parts.documents, parts.store, parts.vault, parts.models.service, lambda: time.time() + later
     )
+    reconciler.given_back = parts.reconciler.given_back
     known: int = gateway.broker.await_(reconciler.look)
     return known
 

@@ -50,6 +50,7 @@ async def live(parts: Parts, stop: asyncio.Event, ready: Callable[[Serving], Non
             tasks.start_soon(_keep_up, changes.keep_cutting)
             tasks.start_soon(_keep_up, parts.webhooks.keep_sending)
             tasks.start_soon(_keep_up, parts.budgets.keep_announcing)
+            tasks.start_soon(_keep_up, parts.reconciler.keep_asking)
             tasks.start_soon(_keep_up, parts.indexer.keep_up)
             settle_garbage()
             logger.info("serving", extra={"documents": parts.documents.current.digest[:12]})

@@ -33,7 +33,7 @@ from broker.doors.mcp import (
     everyone,
 )
 from broker.doors.metrics import metrics_app
-from broker.doors.models import Listing, ModelsDoor
+from broker.doors.models import Generations, Listing, ModelsDoor
 from broker.doors.token import TokenEndpoint
 from broker.errors import ListenerRefused
 
@@ -137,7 +137,15 @@ class Doors:
 
     def _models(self, parts: Parts) -> ModelsDoor:
         listing = Listing(parts.documents, parts.models.prices.told)
-        return ModelsDoor(parts.documents, parts.entrance, parts.models, listing, self._requests, parts.budgets)
+        return ModelsDoor(
+            parts.documents,
+            parts.entrance,
+            parts.models,
+            listing,
+            self._requests,
+            parts.budgets,
+            Generations(parts.store),
+        )
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:

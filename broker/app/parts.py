@@ -21,7 +21,7 @@ from broker.evidence.indexer import Indexer
 from broker.evidence.sinks import open_sink
 from broker.identity import BundleKeeper, BundleUrl, Identifier, TrustStore, WorkloadApi
 from broker.metrics import Metrics, Watched
-from broker.pipeline import Consents, ModelCalls, Pipeline, Recorder
+from broker.pipeline import Consents, ModelCalls, Pipeline, Reconciler, Recorder
 from broker.store import Store
 from broker.vault import (
     AccessKeys,
@@ -84,6 +84,7 @@ class Parts:
             self.egress,
             lambda: self.pipeline.draining,
         )
+        self.reconciler = Reconciler(documents, store, vault, self.models.service)
         self.access_keys = AccessKeys(store)
         self.refused = RefusedAuthentications(recorder.note)
         self.indexer = Indexer(store)

@@ -4,6 +4,7 @@ from broker.pipeline.call import Pipeline
 from broker.pipeline.consents import Consent, Consents
 from broker.pipeline.ended import Ended
 from broker.pipeline.models import ModelCalls
+from broker.pipeline.reconciling import Reconciler
 from broker.pipeline.recorder import Recorder
 from broker.pipeline.request import (
     Answer,
@@ -32,6 +33,7 @@ __all__ = [
     "Origin",
     "Pass",
     "Pipeline",
+    "Reconciler",
     "Recorder",
     "Request",
     "Resilience",

@@ -57,7 +57,7 @@ class Story:
         self, recorder: Recorder, request: Request | ModelRequest, documents: Snapshot, text: bytes | None = None
     ) -> None:
         """Begin; `text` is what was asked as it came, where that is JSON already."""
-        self.call_id = new_id()
+        self.call_id = request.call_id if isinstance(request, ModelRequest) else new_id()
         self.text = b""
         self.arguments = _encoded(request.arguments) if text is None else text
         self.facts: dict[str, Any] = {}

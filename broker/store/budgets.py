@@ -16,6 +16,7 @@ from broker.store.transaction import Transaction
 
 HoldState = Literal["reserved", "dispatched", "settled", "released"]
 _LIVE = "state IN ('reserved', 'dispatched')"
+_BOUNDED = "state = 'settled' AND source = 'upper_bound'"
 _HOLD = (
     "id, call_id, attempt, state, workload, agent, team, owner, route, provider, model, amount, tokens, admitted, "
     "windows"
@@ -204,6 +205,22 @@ class BudgetTable:
         if part.overrun:
             transaction.forget("overruns")
         return transaction.apart.execute(_SETTLE_HOLD, (state, *_parts_of(part), hold_id)).rowcount == 1
+
+    def bounded(self, transaction: Transaction, hold_id: str) -> tuple[HoldRow, int] | None:
+        """Return a hold that is spent at the most that it may have cost, and how much that is; None if it is not."""
+        query = f"SELECT cost, {_HOLD} FROM budget_holds WHERE id = ? AND {_BOUNDED}"  # noqa: S608 - constants
+        found = transaction.execute(query, (hold_id,)).fetchone()
+        return None if found is None else (_hold(found[1:]), int(found[0]))
+
+    def correct(self, transaction: Transaction, hold_id: str, cost: int, overrun: int) -> bool:
+        """Put what a hold has really cost in the place of its bound: once; False if that was done before."""
+        change = f"UPDATE budget_holds SET cost = ?, source = 'reconciled', overrun = ? WHERE id = ? AND {_BOUNDED}"  # noqa: S608 - constants
+        return transaction.execute(change, (cost, overrun, hold_id)).rowcount == 1
+
+    def costs_of(self, connection: Queries, call_id: str) -> dict[str, tuple[int | None, str]]:
+        """Return what each settled hold of a call has cost, as far as that is known now, and how it is known."""
+        query = "SELECT id, cost, source FROM budget_holds WHERE call_id = ? AND source IS NOT NULL"
+        return {hold_id: (cost, source) for hold_id, cost, source in connection.execute(query, (call_id,))}
 
     def live(self, connection: Queries) -> list[HoldRow]:
         """Return the holds that have not ended."""

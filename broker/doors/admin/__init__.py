@@ -86,6 +86,7 @@ def operators_app(operators: Operators) -> ASGIApp:
         "/v1/trail/calls/{call_id}": trail.call,
         "/v1/trail/calls/{call_id}/proofs": evidence.proofs,
         "/v1/trail/calls/{call_id}/run": trail.run,
+        "/v1/trail/calls/{call_id}/costs": trail.costs,
         "/v1/trail/export": trail.export,
         "/v1/trail/checkpoint": evidence.checkpoint,
         "/v1/trail/keys": evidence.keys,

@@ -68,7 +68,7 @@ _TO_ENTITIES = {
     **dict.fromkeys(
         ("loaded", "refused", "changed", "refreshed", "rotated", "rollback", "rolled_back", "failed", "denied"), _UPDATE
     ),
-    **dict.fromkeys(("raised", "acknowledged", "recovered"), _UPDATE),
+    **dict.fromkeys(("raised", "acknowledged", "recovered", "reconciled"), _UPDATE),
     "alerted": (OTHER, "Alert"),
     "overrun": (OTHER, "Overrun"),
     **dict.fromkeys(("revoked", "removed", "deleted", "released", "lifted"), _DELETE),

@@ -316,6 +316,24 @@ class ModelFieldRefused(Refusal):
     code = "model_field_refused"
 
 
+class ReasoningContradictory(Refusal):
+    """The request says two different things of how much the model is to think; send one of them."""
+
+    code = "reasoning_contradictory"
+
+
+class ReasoningUnavailable(Refusal):
+    """No target of this model can think as was asked."""
+
+    code = "reasoning_unavailable"
+
+
+class UnknownGeneration(Refusal):
+    """There is no such call of yours that has ended."""
+
+    code = "unknown_generation"
+
+
 class UnknownApi(Refusal):
     """There is no such API of models here."""
 

@@ -18,6 +18,7 @@ LAYERS = (
     {"control"},
     {"pipeline"},
     {"evidence"},
+    {"metrics"},
     {"doors"},
     {"testing"},
     {"app"},
@@ -44,6 +45,7 @@ ONLY_IN = {
     "jsonschema_rs": {"catalog", "openapi"},
     "cel": {"policy"},
     "genai_prices": {"budget"},
+    "prometheus_client": {"metrics"},
 }
 
 

@@ -10,9 +10,11 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.abc
 from mcp.server.transport_security import TransportSecuritySettings
+from starlette.types import ASGIApp
 
 from broker.app.http import HttpServer, PeerProtocol
 from broker.app.listeners import http_socket, tls_context, unix_socket
+from broker.app.metrics import MetricsListener, bind_metrics
 from broker.app.mutual import MutualProtocol, ask_for_certificates
 from broker.app.parts import Parts
 from broker.app.proxy import bind_proxy
@@ -30,7 +32,8 @@ from broker.doors.mcp import (
     agents_app,
     everyone,
 )
-from broker.doors.models import Listing, ModelsDoor
+from broker.doors.metrics import metrics_app
+from broker.doors.models import Generations, Listing, ModelsDoor
 from broker.doors.token import TokenEndpoint
 from broker.errors import ListenerRefused
 
@@ -58,6 +61,7 @@ class Doors:
             self._local = bound.enter_context(unix_socket(self.agents_path, 0o666))
             bound.callback(self.agents_path.unlink, missing_ok=True)
             proxy = bind_proxy(bound, listen.proxy, documents.base) if listen.proxy else None
+            metrics = bind_metrics(bound, listen.metrics, documents.base) if listen.metrics else None
             mode = 0o660 if listen.operators_group else 0o600
             operators = bound.enter_context(unix_socket(self.operators_path, mode, listen.operators_group))
             bound.callback(self.operators_path.unlink, missing_ok=True)
@@ -74,6 +78,7 @@ class Doors:
             session_idle_timeout=_IDLE_SESSION_SECONDS,
         )
         self._requests = OpenStreams(_MOST_REQUESTS_OF_AN_AGENT)
+        models = self._models(parts)
         app = agents_app(
             self._sessions,
             SseDoor(parts.server, document.caps.request_bytes, self._requests),
@@ -91,7 +96,8 @@ class Doors:
             ),
             parts.trouble,
             self._requests,
-            [*consent_routes(parts.consents), *self._models(parts).routes()],
+            [*consent_routes(parts.consents), *models.routes()],
+            models.posted(),
         )
         admin = Operators(
             parts.documents,
@@ -113,6 +119,7 @@ class Doors:
             parts.pipeline.resilience,
             parts.budgets,
             parts.models,
+            parts.metrics,
         )
         mutual = MutualProtocol if listen.client_certificates else None
         self._servers = [
@@ -123,10 +130,22 @@ class Doors:
             self._servers.append((proxy.server(app), proxy.socket))
         self.proxy = proxy.where if proxy else None
         """Where the proxy that ends mutual TLS connects, if there is one."""
+        if metrics is not None:
+            self._servers.append((metrics.server(_metrics_app(parts, metrics)), metrics.socket))
+        self.metrics = metrics.url if metrics else None
+        """Where a monitoring system scrapes, if that is served."""
 
     def _models(self, parts: Parts) -> ModelsDoor:
         listing = Listing(parts.documents, parts.models.prices.told)
-        return ModelsDoor(parts.documents, parts.entrance, parts.models, listing, self._requests, parts.budgets)
+        return ModelsDoor(
+            parts.documents,
+            parts.entrance,
+            parts.models,
+            listing,
+            self._requests,
+            parts.budgets,
+            Generations(parts.store),
+        )
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -201,6 +220,13 @@ def _tls(parts: Parts, documents: Snapshot) -> ssl.SSLContext | None:
     if (certificate is None) != (key is None):
         raise ListenerRefused("TLS needs both a certificate and a key: --tls-cert and --tls-key.")
     return tls_context(certificate, key) if certificate and key else None
+
+
+def _metrics_app(parts: Parts, metrics: MetricsListener) -> ASGIApp:
+    """Serve metrics; where a browser of this machine could be led there without a token, to this listener's names."""
+    loopback = metrics.host.startswith("127.") or metrics.host == "::1"
+    names = (metrics.host, "127.0.0.1", "localhost", "[::1]") if loopback and metrics.token is None else ()
+    return metrics_app(parts.metrics, metrics.token, parts.refused, [f"{name}:{metrics.port}" for name in names])
 
 
 def _security(documents: Snapshot, url: str) -> TransportSecuritySettings:

@@ -32,3 +32,4 @@ class Serving:
     records: int
     unfinished: list[str]
     grants: Mapping[str, str]
+    metrics: str | None = None

@@ -20,7 +20,8 @@ from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
 from broker.evidence.sinks import open_sink
 from broker.identity import BundleKeeper, BundleUrl, Identifier, TrustStore, WorkloadApi
-from broker.pipeline import Consents, ModelCalls, Pipeline, Recorder
+from broker.metrics import Metrics, Watched
+from broker.pipeline import Consents, ModelCalls, Pipeline, Reconciler, Recorder
 from broker.store import Store
 from broker.vault import (
     AccessKeys,
@@ -83,6 +84,7 @@ class Parts:
             self.egress,
             lambda: self.pipeline.draining,
         )
+        self.reconciler = Reconciler(documents, store, vault, self.models.service)
         self.access_keys = AccessKeys(store)
         self.refused = RefusedAuthentications(recorder.note)
         self.indexer = Indexer(store)
@@ -105,6 +107,7 @@ class Parts:
         )
         self.delegations = Delegations(store, self.federation.assertions, self.federation.issued)
         self.server = McpServer(documents, self.pipeline)
+        self.metrics = Metrics(self._watched())
 
     @classmethod
     async def build(cls, options: Options, documents: Documents, stack: contextlib.AsyncExitStack) -> Self:
@@ -128,6 +131,7 @@ class Parts:
         signing = SigningKeys(store, key)
         await signing.start()
         parts = cls(options, documents, store, vault, signing, recorder)
+        stack.callback(parts.metrics.close)
         stack.push_async_callback(parts.egress.close)
         stack.push_async_callback(parts.bundles.close)
         stack.push_async_callback(parts.federation.keeper.close)
@@ -141,6 +145,28 @@ class Parts:
         parts.trust_snapshot(snapshot)
         await parts.read_prices(snapshot)
         return parts
+
+    def _watched(self) -> Watched:
+        keys = self.federation.keys
+        return Watched(
+            self.documents,
+            self.store,
+            self.vault,
+            self.switch,
+            self.approvals,
+            self.recorder,
+            self.pipeline,
+            self.models,
+            self.reconciler,
+            self.budgets,
+            self.heads,
+            self.indexer,
+            self.trust,
+            lambda url: len(held.keys) if (held := keys.find(url)) else 0,
+            self.refused.totals,
+            lambda: len(self.unfinished),
+            self.trouble,
+        )
 
     async def read_prices(self, snapshot: Snapshot) -> None:
         """Read the price list before a call needs it, if there are models: that takes half a second, once."""

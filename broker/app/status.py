@@ -80,7 +80,9 @@ def status(parts: Parts) -> Mapping[str, Any]:
     }
 
 
-def serving(parts: Parts, http: str, agents_socket: Path, operators_socket: Path, proxy: str | None) -> Serving:
+def serving(
+    parts: Parts, http: str, agents_socket: Path, operators_socket: Path, proxy: str | None, metrics: str | None
+) -> Serving:
     """Return what is said once every door is open."""
     return Serving(
         http=http,
@@ -92,4 +94,5 @@ def serving(parts: Parts, http: str, agents_socket: Path, operators_socket: Path
         records=parts.store.commits.values[parts.store.trail.HEAD].size,
         unfinished=parts.unfinished,
         grants={grant.connector: grant.status for grant in parts.vault.grants() if grant.status != "revoked"},
+        metrics=metrics,
     )

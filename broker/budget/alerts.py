@@ -26,9 +26,9 @@ def alert(store: Store, transaction: Transaction, place: Place, spent: int, agen
     _event(store, transaction, "budget_alerted", said, [cap])
 
 
-def tell_overrun(store: Store, transaction: Transaction, said: Mapping[str, Any], places: Sequence[Place]) -> None:
+def tell_overrun(store: Store, transaction: Transaction, said: Mapping[str, Any], caps: Sequence[Cap]) -> None:
     """Put on record that a call has cost more than was held for it."""
-    _event(store, transaction, "budget_overrun", said, [place.cap for place in places])
+    _event(store, transaction, "budget_overrun", said, caps)
 
 
 def _event(store: Store, transaction: Transaction, kind: str, said: Mapping[str, Any], caps: Sequence[Cap]) -> None:

@@ -22,8 +22,10 @@ from broker.budget.usage import Usage
 from broker.errors import InternalError, TargetOverran
 from broker.identity import Agent
 from broker.policy import Allowance, Cap
-from broker.store import HoldRow, SettledPart, Store, Transaction
+from broker.store import HoldRow, LookupRow, SettledPart, Store, Transaction
 
+LOOK_UP_AFTER = 20
+"""Seconds after which a provider is asked what a call has cost: it knows a little later than the call ends."""
 Source = Literal["usage", "provider", "upper_bound", "unsent", "unpriced", "found_at_start"]
 """How a cost is known: by tokens and price, as the provider said it, as the most that it may have been."""
 
@@ -71,6 +73,7 @@ class Hold:
         self._places: Sequence[Place] = ()
         self._usage: Usage | None = None
         self._known: tuple[Money, Source] | None = None
+        self._known_as: tuple[str, str] | None = None
 
     # Changes, to be made in the commits of the call
 
@@ -84,9 +87,9 @@ class Hold:
         Raises `TargetOverran`, `LimitReached`, `BudgetExhausted` or `BudgetHeld`, which say what would fit.
         """
         table, now = self._store.budgets, self._clock()
-        if self._allowance.budgeted and table.overrun(transaction, self.target.provider, self.target.model):
+        if self._allowance.budgeted and table.has_overrun(transaction, self.target.provider, self.target.model):
             raise TargetOverran
-        raised = table.raised(transaction, int(now)) if self._allowance.budgeted else {}
+        raised = table.raised_for(transaction, int(now)) if self._allowance.budgeted else {}
         self._places = [place_of(cap, now, _raised(cap, raised)) for cap in self._allowance.caps]
         self.output_tokens, self.amount = self._ask.output_tokens, self._bound(self._ask.output_tokens)
         if not self._taken(transaction):  # a window is new, or lacks what is needed
@@ -116,8 +119,10 @@ class Hold:
         self.cost = part.cost
         for place in self._places:
             self._settle_place(transaction, place, cost)
+        if source == "upper_bound" and self._known_as is not None:
+            self._store.lookups.add(transaction, self._lookup(*self._known_as))
         if overrun:
-            tell_overrun(self._store, transaction, self._overrun(cost, overrun), self._places)
+            tell_overrun(self._store, transaction, self._overrun(cost, overrun), [place.cap for place in self._places])
 
     # What becomes known of it. The last word counts; without one, all that was held is spent
 
@@ -133,6 +138,10 @@ class Hold:
     def charged(self, cost: Money, usage: Usage | None = None) -> None:
         """Note what the provider itself says that it cost."""
         self._usage, self._known = usage, (cost, "provider")
+
+    def known_as(self, generation: str, account: str) -> None:
+        """Note by which id the provider itself knows what it costs, and with which grant: then it can be asked."""
+        self._known_as = generation, account
 
     def record(self) -> dict[str, Any]:
         """Return what the trail says of it, in nano-dollars."""
@@ -200,6 +209,10 @@ class Hold:
         if cap.unit == "nano_usd":
             return self.amount
         return self._tokens() if cap.unit == "tokens" else 1
+
+    def _lookup(self, generation: str, account: str) -> LookupRow:
+        due = int(self._clock()) + LOOK_UP_AFTER
+        return LookupRow(self.id, self._call_id, self.target.provider, account, generation, due)
 
     def _row(self, state: Literal["reserved", "dispatched"], now: int) -> HoldRow:
         agent, target = self._agent, self.target

@@ -19,6 +19,7 @@ COMMANDS = {
     "check": ("check", "Check a set of documents; needs no network."),
     "serve": ("serve", "Run the broker."),
     "status": ("status", "Show what the running broker is doing."),
+    "metrics": ("metrics", "Print what a monitoring system watches: calls, money, store, services."),
     "doctor": ("doctor", "Find what keeps the broker from working, and how to mend it."),
     "stdio": ("stdio", "Relay MCP on stdin and stdout to the broker: what an MCP client starts."),
     "client-config": ("client_config", "Print how an MCP client connects as an agent."),

@@ -1,5 +1,6 @@
 """What `aam doctor` looks at, from what needs nothing to what needs a running broker; and how to mend each."""
 
+import contextlib
 import datetime
 import ipaddress
 import os
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 from cryptography import x509
 
 from broker.app.listeners import http_socket, tls_context
+from broker.app.metrics import bind_metrics
 from broker.cli.daemon import Daemon, ListenerUntrusted, agents_socket, operators_socket, quoted
 from broker.cli.output import counted
 from broker.documents import Invalid, Snapshot, load
@@ -197,6 +199,7 @@ def _daemon(directory: Path, snapshot: Snapshot | None) -> Iterator[Finding]:
     yield _sockets(directory)
     yield from _in_force(status, snapshot)
     yield from _issuers(status)
+    yield from _noticed(status)
     trouble = status["trouble"]
     yield (
         Finding("store", "wrong", f"the broker says {trouble['status']}", "free the disk, or see the broker's log")
@@ -233,11 +236,20 @@ def _may_be_a_store(path: Path) -> bool:
 
 
 def _listener(snapshot: Snapshot) -> Iterator[Finding]:
-    """Open the agents' HTTP listener as the broker does, and close it at once."""
+    """Open the listeners of agents and of monitoring as the broker does, and close them at once."""
     try:
         http_socket(snapshot.broker, tls=snapshot.broker.listen.tls is not None).close()
     except ListenerRefused as refusal:
         yield Finding("listener", "wrong", refusal.message, "change listen.http, or end what listens there already")
+    if (metrics := snapshot.broker.listen.metrics) is None:
+        return
+    try:
+        with contextlib.ExitStack() as bound:
+            bind_metrics(bound, metrics, snapshot.base)
+    except ListenerRefused as refusal:
+        yield Finding(
+            "metrics", "wrong", refusal.message, "mend listen.metrics in the Broker document, or its token file"
+        )
 
 
 def _sockets(directory: Path) -> Finding:
@@ -287,6 +299,20 @@ def _issuers(status: dict[str, Any]) -> Iterator[Finding]:
                 "the broker has no key of it, so its tokens are refused",
                 f"see that {issuer['issuer']} can be reached, and the broker's log",
             )
+
+
+def _noticed(status: dict[str, Any]) -> Iterator[Finding]:
+    """Say what calls have met that somebody must look at."""
+    if status.get("overruns"):
+        said = f"{counted(status['overruns'], 'call')} cost more than was held, so a model is not used with a budget"
+        yield Finding("budgets", "warning", said, "aam budget overruns, then aam budget acknowledge")
+    for name in status.get("drifted", []):
+        yield Finding(
+            f"tool {name}",
+            "warning",
+            "is refused: its server describes it otherwise than was approved",
+            "aam connector snapshot, and approve what has changed; or ask whoever runs the server",
+        )
 
 
 def _agents(directory: Path, snapshot: Snapshot) -> Iterator[Finding]:

@@ -57,6 +57,7 @@ def _print(serving: Serving) -> None:
         ("agents, HTTP", f"{_url(serving)}/mcp   {_url(serving)}/sse"),
         ("agents, stdio", f"aam stdio --socket {serving.agents_socket}"),
         *([("agents, proxy", f"X-Forwarded-Client-Cert on {serving.proxy}")] if serving.proxy else []),
+        *([("monitoring", serving.metrics)] if serving.metrics else []),
         ("operators", f"aam status --dir {documents.directory}   ({serving.operators_socket})"),
         ("documents", f"{counted(len(documents.files), 'file')}: {counts}; digest {documents.digest[:12]}"),
         (
@@ -101,6 +102,7 @@ def _print_json(serving: Serving) -> None:
             "agents_socket": str(serving.agents_socket),
             "operators_socket": str(serving.operators_socket),
             "proxy": serving.proxy,
+            "metrics": serving.metrics,
             "documents": serving.documents.digest,
             "records": serving.records,
             "unfinished_calls": serving.unfinished,

@@ -66,6 +66,11 @@ def _print(found: dict[str, Any]) -> None:
         calls = counted(found["approvals_waiting"], "call")
         waits = "wait" if found["approvals_waiting"] > 1 else "waits"
         console.print(f"  [yellow]approval[/yellow] {calls} {waits} for a person's: aam approvals list")
+    if found.get("overruns"):
+        calls = counted(found["overruns"], "call")
+        console.print(f"  [red]overrun[/red] {calls} cost more than was held: aam budget overruns")
+    for name in found.get("drifted", []):
+        console.print(f"  [red]drifted[/red] {plain(name)} is refused: its server describes it otherwise than approved")
     for what, why in found["hindrances"].items():
         console.print(f"  [red]no calls[/red] {plain(what)}: {plain(why)}")
     for problem in found["documents"]["problems"]:

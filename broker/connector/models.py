@@ -29,6 +29,10 @@ class ModelProvider:
     chat_cap: str = "max_tokens"
     prices: str | None = None
     routes: bool = False
+    reasoning: frozenset[Literal["effort", "budget"]] = frozenset({"effort"})
+    """How its models take what says how much to think: as an effort, as a budget of tokens, as either."""
+    shows_thoughts: bool = True
+    """Whether an answer to OpenAI's APIs may hold what the model thought, rather than a summary that was asked for."""
     seconds: float = 300.0
     """How long it may say nothing, unless the Connector document says otherwise."""
     response_bytes: int = 64 << 20

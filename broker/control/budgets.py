@@ -81,6 +81,10 @@ class Budgets:
             self._store.read, lambda connection: self._standings(connection, caps, now, past)
         )
 
+    def read(self, connection: Connection, caps: Sequence[Cap]) -> list[Standing]:
+        """Return how some budgets stand; call it in a worker thread."""
+        return self._standings(connection, caps, self._clock(), 0)
+
     async def of_agent(self, workload: str) -> list[Standing]:
         """Return how everything stands that an agent's model calls are capped by."""
         caps, now = self._documents.current.allowance_of(workload).caps, self._clock()

@@ -19,10 +19,12 @@ _SOCKETS: dict[Place, Any] = {
     (*_LISTEN, name): ListenPart.model_fields[name].default for name in ("agents_socket", "operators_socket")
 }
 _SOCKETS[(*_LISTEN, "proxy", "socket")] = None
+_METRICS = (*_LISTEN, "metrics")
 _PATHS = {
     **_SOCKETS,
     ("spec", "store"): BrokerDocument.model_fields["store"].default,
     ("spec", "key", "path"): None,
+    (*_METRICS, "token_file"): None,
 }
 
 
@@ -32,7 +34,8 @@ def check_listeners(findings: Findings) -> None:
     for source in (*sources, *findings.with_mistakes("Broker")):
         _check_protection(findings, source)
         _check_paths(findings, source)
-        _check_tls(findings, source)
+        _check_tls(findings, source, (*_LISTEN, "tls"))
+        _check_tls(findings, source, (*_METRICS, "tls"))
 
 
 def _check_protection(findings: Findings, source: Source) -> None:
@@ -73,8 +76,7 @@ def _check_length(findings: Findings, source: Source, place: Place, name: str, p
         )
 
 
-def _check_tls(findings: Findings, source: Source) -> None:
-    place = (*_LISTEN, "tls")
+def _check_tls(findings: Findings, source: Source, place: Place) -> None:
     certificate, key = (
         _readable(findings, source, (*place, "certificate")),
         _key_file(findings, source, (*place, "key")),

@@ -80,13 +80,20 @@ _TURNS = _Turns()
 
 
 @contextlib.contextmanager
-def in_short_turns() -> Iterator[None]:
-    """Let the event loop have the processor at once while a set is loaded in another thread."""
+def short_turns() -> Iterator[None]:
+    """Let the event loop have the processor at once while another thread is at work."""
     _TURNS.shorten()
     try:
+        yield
+    finally:
+        _TURNS.restore()
+
+
+@contextlib.contextmanager
+def in_short_turns() -> Iterator[None]:
+    """Do so while a set is loaded, which stays for long."""
+    with short_turns():
         yield
         if gc.get_freeze_count():  # the process leaves what was built at its start alone (decision 0003); this is, too
             gc.collect(1)
             gc.freeze()
-    finally:
-        _TURNS.restore()

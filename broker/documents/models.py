@@ -81,6 +81,41 @@ class ProxyPart(_Part):
         return self
 
 
+class MetricsPart(_Part):
+    """A listener for a monitoring system alone: GET /metrics, which tells of agents, models and what is spent.
+
+    Any local process reaches a loopback address, agents too: whoever scrapes shows a token of its own.
+    """
+
+    http: Annotated[str, AfterValidator(_listener)] = Field(
+        default="127.0.0.1:9464", description="address:port; beyond this machine it needs TLS."
+    )
+    token_file: FileName | None = Field(
+        default=None, description="A file with the token, which whoever scrapes sends as 'Authorization: Bearer'."
+    )
+    tls: TlsPart | None = None
+    only_monitoring_reaches_it: bool = Field(
+        default=False,
+        description="What must be true where there is no token, or no TLS beyond this machine; nobody can see it here.",
+    )
+
+    @model_validator(mode="after")
+    def _protected(self) -> "MetricsPart":
+        if self.only_monitoring_reaches_it:
+            return self
+        if self.token_file is None:
+            raise ValueError(
+                "any local process reaches the listener, agents too: name a 'token_file', or say "
+                "'only_monitoring_reaches_it: true' where the network makes it so"
+            )
+        if self.tls is None and not _is_loopback(self.http):
+            raise ValueError(
+                "beyond this machine the token needs TLS: write 'tls' here, or say 'only_monitoring_reaches_it: true' "
+                "where the network makes it so"
+            )
+        return self
+
+
 class ListenPart(_Part):
     """Where agents and operators connect. Paths are relative to the Broker document."""
 
@@ -92,6 +127,9 @@ class ListenPart(_Part):
         default=False, description="Ask callers for an X.509-SVID in the TLS handshake (mutual TLS, TLS 1.3 only)."
     )
     proxy: ProxyPart | None = None
+    metrics: MetricsPart | None = Field(
+        default=None, description="Where Prometheus scrapes; without it, only operators read metrics: 'aam metrics'."
+    )
     behind_tls_proxy: bool = Field(
         default=False, description="A proxy on this machine or network terminates TLS; only it may reach the listener."
     )

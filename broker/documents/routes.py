@@ -44,6 +44,8 @@ def _target(
         return None
     if part.provider is not None and not connection.connector.models.routes:
         findings.wrong(document, (*place, "provider"), f"{part.connector!r} chooses among no providers: leave this out")
+    if part.reasoning_as == "budget" and "budget" not in connection.connector.models.reasoning:
+        findings.wrong(document, (*place, "reasoning_as"), "its service takes no budget of tokens: say 'effort'")
     _check_demands(findings, document, place, part)
     return Target(part, connection.connector.models, _rate(part))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +59,11 @@ class Documents:
         self.current = snapshot
         self._memory = Memory() if memory is None else memory
         self.last_problem: Invalid | None = None
+        self.generation = 1
+        """How many sets have been in force since the start, this one included."""
+        self.refused = 0
+        """How many sets with mistakes were found on disk since the start."""
+        self.loaded_at = time.time()
         self._find = find
         self._read: Digests = snapshot.digests
         self._seen: Mapping[str, tuple[int, ...]] = {}
@@ -103,6 +109,7 @@ class Documents:
     async def _take(self, read: Snapshot | Invalid, loaded: Loaded, refused: Refused, in_force: InForce) -> None:
         if isinstance(read, Invalid):
             self.last_problem = read
+            self.refused += 1
             await refused(read)
             return
         if read.digest != self.current.digest:
@@ -119,6 +126,7 @@ class Documents:
             )
             await loaded(snapshot, restart_needed)
             self.current = snapshot
+            self.generation, self.loaded_at = self.generation + 1, time.time()
             self.let_go()
             await in_force(self.current)
         elif self.last_problem is not None:

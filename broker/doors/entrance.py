@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -130,11 +131,14 @@ class RefusedAuthentications:
         self._note = note
         self._first = 0
         self._repeats: dict[Kind, int] = {}
+        self.totals: Counter[tuple[str, str]] = Counter()
+        """How many were refused since the start, by transport and code."""
 
     async def count(
         self, transport: str, source: str, refusal: Refusal, identity: WorkloadIdentity | None = None
     ) -> None:
         """Count one refusal; record it at once if it is the first of its kind."""
+        self.totals[transport, refusal.code] += 1
         kind = Kind(transport, _network_of(source), refusal.code, identity.spiffe_id if identity else None)
         if kind not in self._repeats and self._first < _FIRST_RECORDS:
             self._repeats[kind] = 0

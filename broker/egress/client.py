@@ -220,9 +220,12 @@ class Client:
         target = self._checked(method, url, headers, body)
         _DISPATCH.set(dispatch)
         failure: Refusal
+        exchange = self._exchange(method, target, headers, body, dispatch, authorization, patience)
         try:
-            async with asyncio.timeout(self.limits.total_seconds if patience == "lasting" else None):
-                return await self._exchange(method, target, headers, body, dispatch, authorization, patience)
+            if patience != "lasting":
+                return await exchange
+            async with asyncio.timeout(self.limits.total_seconds):
+                return await exchange
         except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a refusal or is raised again
             failure = failure_of(error, dispatch)
         # Raised out here, so that it carries neither their exceptions nor their frames: those hold the token

@@ -21,6 +21,7 @@ _PUBLIC_IPV6 = ipaddress.IPv6Network("2000::/3")  # RFC 4291 §2.4: all the unic
 _HOST_AND_PORT = re.compile(r"(.*?)(?::([0-9]{1,5}))?", re.DOTALL)
 _HTTPS_PORT = 443
 _MOST_DECODINGS = 6
+_SHORT = 200  # characters of a URL: those that are called again and again are shorter
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Reach:
         """Return the URL as it is to be called; raise `EgressDenied` if it may not be. Names are resolved later."""
         target = parse_url(url)
         _check_place(self, target.raw_host or "", target.port or 0)
-        if climbs(unquote(target.raw_path)):
+        if _path_climbs(target):
             raise EgressDenied(detail="the path climbs")
         return target
 
@@ -67,6 +68,10 @@ def parse_url(url: str) -> URL:
 
     Raises `EgressDenied` for anything but plain `https://host[:port]/path?query`.
     """
+    return _remembered(url) if len(url) <= _SHORT else _parsed(url)
+
+
+def _parsed(url: str) -> URL:
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
         raise EgressDenied(detail="a URL with characters that do not belong in one")
     try:
@@ -79,6 +84,9 @@ def parse_url(url: str) -> URL:
     if not host or "@" in target.raw_authority:
         raise EgressDenied(detail="the URL names no plain host")
     return target if host == host.lower() else target.with_host(host.lower())
+
+
+_remembered = functools.lru_cache(maxsize=512)(_parsed)
 
 
 def climbs(path: str) -> bool:
@@ -100,6 +108,16 @@ def origin(url: str) -> str:
     """Return the URL's origin (RFC 6454 §4) in one spelling; raise `EgressDenied` as `parse_url` does."""
     target = parse_url(url)
     return f"https://{target.host_subcomponent}:{target.port}"
+
+
+@functools.lru_cache(maxsize=512)
+def _short_climbs(path: str) -> bool:
+    return climbs(unquote(path))
+
+
+def _path_climbs(target: URL) -> bool:
+    path = target.raw_path
+    return _short_climbs(path) if len(path) <= _SHORT else climbs(unquote(path))
 
 
 @functools.lru_cache(maxsize=1024)

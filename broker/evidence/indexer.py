@@ -34,14 +34,15 @@ class Indexer:
         self._failing = False
 
     async def keep_up(self) -> None:
-        """Index what comes, for ever; rest between batches for as long as one took."""
+        """Index what comes, for ever: four times a second, as each time costs as much as a call, or as somebody asks.
+
+        What is far behind is caught up with in batches, with as much rest between them as one took.
+        """
         while True:
-            if self.lag()["records"]:
-                began = time.monotonic()
-                works = await self._index()
-                await asyncio.sleep(time.monotonic() - began if works else _AGAIN_SECONDS)
-            else:
-                await self._until_called()
+            began, behind = time.monotonic(), self.lag()["records"]
+            works = await self._index() if behind else True
+            rest = time.monotonic() - began if behind > _BATCH else _IDLE_SECONDS
+            await self._until_called(rest if works else _AGAIN_SECONDS)
 
     def lag(self) -> Lag:
         """Return how far the index is behind the trail."""
@@ -83,8 +84,8 @@ class Indexer:
     def _records(self) -> int:
         return int(self._store.commits.values[self._store.trail.HEAD].size)
 
-    async def _until_called(self) -> None:
+    async def _until_called(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_IDLE_SECONDS):
+            async with asyncio.timeout(seconds):
                 await self._called.wait()
         self._called.clear()

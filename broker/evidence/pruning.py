@@ -49,6 +49,7 @@ async def prune(store: Store, before: str, start: int, reason: str, actor: Recor
             calls = sorted({call for _, call in free if call is not None})
             store.payloads.erase(transaction, calls)
             store.budgets.forget(transaction, calls, int(time.time()))
+            store.lookups.forget(transaction, calls)
             store.trail.append(transaction, _event(before, reason, actor, ranges, len(free), len(again) - len(free)))
         return Pruned(len(free), len(again) - len(free), reached, head.size, ranges)
 

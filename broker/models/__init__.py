@@ -8,6 +8,7 @@ from broker.models.document import ModelRouteDocument, PricesPart, ProviderPart,
 from broker.models.health import Health
 from broker.models.route import Route, Target, resource_of
 from broker.models.streams import Broken, Watch, watch
+from broker.models.thinking import Written, written_for
 from broker.models.troubles import Failure, failure_of
 from broker.models.upstream import body_of, cap_field, headers_of
 from broker.models.wanted import Wanted, model_of, read
@@ -25,6 +26,7 @@ __all__ = [
     "Trouble",
     "Wanted",
     "Watch",
+    "Written",
     "body_of",
     "cap_field",
     "failure_of",
@@ -34,4 +36,5 @@ __all__ = [
     "resource_of",
     "said_of",
     "watch",
+    "written_for",
 ]

@@ -12,6 +12,8 @@ Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9._/-]{1,100}$", examples=["goog
 Dollars = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 Trouble = Literal["rate_limited", "overloaded", "unavailable", "timeout", "credential", "context_length", "moderation"]
 """Why an attempt can fail before anything of an answer has come."""
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+"""How much a model thinks: words that providers share, each of which means something else by them."""
 
 
 class _Part(BaseModel):
@@ -77,6 +79,20 @@ class ProviderPart(_Part):
     max_price: MaxPricePart | None = Field(default=None, description="Without it, the target's own prices are sent.")
 
 
+class ReasoningPart(_Part):
+    """How much a model thinks where its caller does not say: an effort, or a budget of tokens below the output cap."""
+
+    effort: Effort | None = None
+    max_tokens: Annotated[int, Field(ge=1024, le=1_000_000)] | None = None
+    exclude: bool = Field(default=False, description="Whether its thoughts are left out of answers.")
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> "ReasoningPart":
+        if self.effort is not None and self.max_tokens is not None:
+            raise ValueError("'effort' and 'max_tokens' both say how much: state one of them")
+        return self
+
+
 class TargetPart(_Part):
     """One model of one service that answers for the route."""
 
@@ -90,6 +106,12 @@ class TargetPart(_Part):
     max_output_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     prices: PricesPart | None = None
     provider: ProviderPart | None = Field(default=None, description="For OpenRouter only.")
+    reasoning: ReasoningPart | None = Field(default=None, description="In the place of the route's.")
+    reasoning_as: Literal["effort", "budget", "none"] | None = Field(
+        default=None,
+        description="How the model takes reasoning: as an effort or as a budget of tokens (what callers say is written "
+        "so), or not at all (then who asks for it is answered by another target). Without it, as callers say it.",
+    )
 
 
 class FallbackPart(_Part):
@@ -141,6 +163,7 @@ class ModelRouteDocument(_Part):
         default_factory=list, description="Values of 'anthropic-beta' that are passed on; no others are."
     )
     media: MediaPart | None = None
+    reasoning: ReasoningPart | None = None
 
     @model_validator(mode="after")
     def _no_side_door(self) -> "ModelRouteDocument":

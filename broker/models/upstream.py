@@ -12,11 +12,17 @@ from broker.models.wanted import Wanted
 
 _NO_COMPRESSION = [{"id": "context-compression", "enabled": False}]  # else the middle of a prompt may be left out
 _METADATA = {"X-OpenRouter-Metadata": "enabled"}
+_SAYS_NOTHING: Mapping[str, Any] = {}
 
 
-def body_of(wanted: Wanted, target: Target, cap: int, who: str, run: str | None) -> bytes:
-    """Return the request for one target. `who` is a keyed digest of the agent, which tells a provider nobody's name."""
-    ours: dict[str, Any] = {"model": target.model}
+def body_of(
+    wanted: Wanted, target: Target, cap: int, who: str, run: str | None, reasoning: Mapping[str, Any] = _SAYS_NOTHING
+) -> bytes:
+    """Return the request for one target. `who` is a keyed digest of the agent, which tells a provider nobody's name.
+
+    `reasoning` are the members that say how much to think (`written_for`).
+    """
+    ours: dict[str, Any] = {"model": target.model, **reasoning}
     if wanted.stream:
         ours["stream"] = True
         if wanted.api == "chat":

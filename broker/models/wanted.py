@@ -10,7 +10,7 @@ from broker.connector import Api
 from broker.errors import ModelFieldRefused, ModelRequestInvalid
 from broker.models import content
 from broker.models.fields import ALLOWED, INERT, WHY
-from broker.models.reasoning import check_reasoning
+from broker.models.reasoning import Reasoning, taken_from
 from broker.models.route import Route
 
 Raw = msgspec.Raw
@@ -47,6 +47,8 @@ class Wanted:
     size: int
     """Bytes of the whole request: no tokenizer makes more tokens of it."""
     fields: Mapping[str, Raw] = field(repr=False)
+    reasoning: Reasoning | None = None
+    """What it says of how much the model is to think; that is in no field any more."""
 
 
 def model_of(body: bytes) -> tuple[str, dict[str, Raw]]:
@@ -77,7 +79,7 @@ def read(api: Api, fields: dict[str, Raw], alias: str, route: Route, size: int) 
     tools, own_tools = content.check_tools(api, left)
     found = content.look(api, left, route.document.media)
     wanted_cap = min((cap for cap in caps if cap is not None), default=None)
-    check_reasoning(api, left, wanted_cap, route.document.max_output_tokens)
+    reasoning = taken_from(api, left, wanted_cap, route.document.max_output_tokens)
     return Wanted(
         api,
         alias,
@@ -91,6 +93,7 @@ def read(api: Api, fields: dict[str, Raw], alias: str, route: Route, size: int) 
         own_tools,
         size,
         left | found.instead,
+        reasoning,
     )
 
 

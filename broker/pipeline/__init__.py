@@ -2,7 +2,9 @@
 
 from broker.pipeline.call import Pipeline
 from broker.pipeline.consents import Consent, Consents
+from broker.pipeline.ended import Ended
 from broker.pipeline.models import ModelCalls
+from broker.pipeline.reconciling import Reconciler
 from broker.pipeline.recorder import Recorder
 from broker.pipeline.request import (
     Answer,
@@ -24,12 +26,14 @@ __all__ = [
     "Consent",
     "Consents",
     "Emit",
+    "Ended",
     "ModelAnswer",
     "ModelCalls",
     "ModelRequest",
     "Origin",
     "Pass",
     "Pipeline",
+    "Reconciler",
     "Recorder",
     "Request",
     "Resilience",

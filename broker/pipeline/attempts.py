@@ -75,6 +75,14 @@ class Attempt:
     ms: int | None = None
     said: Said = field(default_factory=Said)
     generation: str | None = None
+    reasoning: Mapping[str, Any] | None = None
+    """What its target was told of how much to think."""
+
+    def named(self, generation: str | None, grant: str) -> None:
+        """Note what the provider calls its answer; OpenRouter can be asked by it what it has billed to a grant."""
+        self.generation = generation
+        if generation is not None and self.target.provider.routes:
+            self.hold.known_as(generation, grant)
 
     def elapsed(self) -> int:
         """Return how many milliseconds ago it began."""
@@ -96,6 +104,7 @@ class Attempt:
             "provider_says": short(said.provider),
             "finish": short(said.finish),
             "generation": short(self.generation),
+            "reasoning": self.reasoning,
         }
         return {name: one for name, one in facts.items() if one not in (None, [])} | self.hold.record()
 

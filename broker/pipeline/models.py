@@ -19,12 +19,26 @@ from broker.errors import (
     ModelApiRefused,
     OutputOverCap,
     PriceUnknown,
+    ReasoningUnavailable,
     Refusal,
     TargetOverran,
     UnknownModel,
 )
 from broker.identity import Agent
-from broker.models import Health, Route, Target, Wanted, Watch, body_of, failure_of, headers_of, read, said_of, watch
+from broker.models import (
+    Health,
+    Route,
+    Target,
+    Wanted,
+    Watch,
+    body_of,
+    failure_of,
+    headers_of,
+    read,
+    said_of,
+    watch,
+    written_for,
+)
 from broker.pipeline.attempts import Attempt, Failed, Model, ask_of
 from broker.pipeline.passed import Passed
 from broker.pipeline.prices import Prices
@@ -101,6 +115,7 @@ class ModelCalls:
 
             # 4. What it asks for: nothing that is the route's to say.
             wanted = read(request.api, request.fields, request.alias, route, len(request.body))
+            story.facts |= {"api": request.api, "streamed": wanted.stream}
             targets = route.ordered(request.api, self.health.rests)
             if not targets:
                 raise ModelApiRefused(f"Model {route.alias!r} answers on {', '.join(sorted(route.apis))} only.")
@@ -164,7 +179,7 @@ class _Trying:
         for number, target in enumerate(targets, 1):
             try:
                 attempt = await self._held(number, target)
-            except (PriceUnknown, TargetOverran) as unfit:  # of this target; another may have a price
+            except (PriceUnknown, TargetOverran, ReasoningUnavailable) as unfit:  # of this target; another may do
                 refused = unfit
                 continue
             refused = None
@@ -182,6 +197,7 @@ class _Trying:
         """Hold the most that an attempt may cost; from here on it counts as sent, whatever becomes of the broker."""
         calls, story = self._calls, self._story
         ask = ask_of(self._wanted, self._request.body, self._route, target)
+        written_for(self._wanted, self._route, target, ask.output_tokens)  # raises where it cannot think as asked
         rates = calls.prices.of(target)
         priced = Priced(self._route.alias, target.connector, target.model)
         allowance = self._documents.allowance_of(self._agent.workload)
@@ -242,12 +258,14 @@ class _Trying:
         with calls._vault.open(service, self._request.identity.on_behalf_of) as credential:  # noqa: SLF001
             session = self._session = Session(service.client, service.url, credential, connection.connector.expired)
             self._story.with_credential(credential, session)
-            body = body_of(wanted, target, attempt.hold.output_tokens, self._who(), self._run)
+            reasoning = written_for(wanted, self._route, target, attempt.hold.output_tokens)
+            attempt.reasoning = reasoning.facts
+            body = body_of(wanted, target, attempt.hold.output_tokens, self._who(), self._run, reasoning.members)
             headers = headers_of(wanted.api, target, self._route, self._request.betas)
             path = target.provider.paths[wanted.api]
             answer = await session.open(session.base_url + path, headers, body)
             try:
-                attempt.generation = _id_in(answer.headers.get("x-generation-id"), credential)
+                attempt.named(_id_in(answer.headers.get("x-generation-id"), credential), credential.grant)
                 if answer.status != _OK:
                     raise Failed(failure_of(answer.status, answer.headers, await _some(answer)))
                 if wanted.stream:

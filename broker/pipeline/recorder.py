@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from broker.audit import new_id, timestamp
 from broker.errors import AuditUnavailable
+from broker.pipeline.ended import Watch, nobody
 from broker.pipeline.records import finished
 from broker.store import Pending, Store, Transaction
 
@@ -35,6 +36,8 @@ class Recorder:
         self.seals = seals
         self.running = 0
         """How many calls have begun and are not yet recorded to their end."""
+        self.watch: Watch = nobody
+        """Told of each call once, when it has ended."""
         self.clock = clock
         self._latest = clock()
         """The latest moment that this clock has shown."""
@@ -44,6 +47,11 @@ class Recorder:
         self._settling: Pending[None] | None = None
         self._failures_told = 0
         """How many failures of the store there were when a record last said that it works again."""
+
+    @property
+    def owed(self) -> int:
+        """How many records wait for the store to take them."""
+        return len(self._owed)
 
     @property
     def hindrances(self) -> Mapping[str, str]:

@@ -1,11 +1,12 @@
 """What a door hands to the pipeline, and what it gets back: no SDK's or HTTP's types."""
 
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
 
+from broker.audit import new_id
 from broker.connector import MODELS, Api, Dialogue, Emit, NoDialogue
 from broker.identity import WorkloadIdentity
 
@@ -47,6 +48,8 @@ class ModelRequest:
     fields: dict[str, msgspec.Raw]
     origin: Origin
     betas: str | None = None
+    call_id: str = field(default_factory=new_id)
+    """What it is on record as: known before its answer begins, so that a stream's headers name it."""
 
     @property
     def tool(self) -> str:

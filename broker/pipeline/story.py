@@ -29,6 +29,7 @@ from broker.errors import (
     UpstreamTimeout,
 )
 from broker.identity import Agent
+from broker.pipeline.ended import Ended
 from broker.pipeline.passed import Passed
 from broker.pipeline.payloads import Payloads
 from broker.pipeline.recorder import Change, Recorder
@@ -56,7 +57,7 @@ class Story:
         self, recorder: Recorder, request: Request | ModelRequest, documents: Snapshot, text: bytes | None = None
     ) -> None:
         """Begin; `text` is what was asked as it came, where that is JSON already."""
-        self.call_id = new_id()
+        self.call_id = request.call_id if isinstance(request, ModelRequest) else new_id()
         self.text = b""
         self.arguments = _encoded(request.arguments) if text is None else text
         self.facts: dict[str, Any] = {}
@@ -283,6 +284,21 @@ class Story:
         if lost and begun:
             self._withhold()
             self._recorder.owe(self._append_end_again)
+        self._recorder.watch(self._what_it_was(lost=lost))
+
+    def _what_it_was(self, *, lost: bool) -> Ended:
+        return Ended(
+            isinstance(self._request, ModelRequest),
+            self._agent,
+            self._tool,
+            self._decision,
+            self._outcome["status"],
+            AuditUnavailable.code if lost else self._outcome["code"],
+            self.facts.get("attempts", ()),
+            self.tries,
+            self._steps,
+            (time.perf_counter_ns() - self._started) / 1e9,
+        )
 
     def _withhold(self) -> None:
         """Say of a result that was to be released that it is not, as far as that is not on its way to disk already."""

@@ -22,6 +22,7 @@ from broker.store.grants import GrantRow, GrantStatus, GrantTable
 from broker.store.history import HistoryTable, SetRow
 from broker.store.holds import Hold, HoldTable
 from broker.store.limits import LimitTable
+from broker.store.lookups import LookupRow, LookupTable
 from broker.store.migrations import MIGRATIONS
 from broker.store.payloads import PayloadTable
 from broker.store.queue import CommitQueue, Pending
@@ -43,6 +44,7 @@ __all__ = [
     "GrantStatus",
     "Hold",
     "HoldRow",
+    "LookupRow",
     "Pending",
     "RaiseRow",
     "Scope",
@@ -88,9 +90,16 @@ class Store:
         self.suspensions = SuspensionTable()
         self.approvals = ApprovalTable()
         self.budgets = BudgetTable()
+        self.lookups = LookupTable()
         self.commits = CommitQueue(
             self._connected, lambda connection: {self.trail.HEAD: self.trail.restore(connection)}, self._check_file
         )
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Where it keeps what: the database, the log of what is not in it yet, and the search index."""
+        log = self._path.with_name(self._path.name + "-wal")
+        return {"database": self._path, "log": log, "index": self.search.path}
 
     @classmethod
     def open(cls, path: Path, log: str) -> Self:

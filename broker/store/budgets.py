@@ -4,6 +4,7 @@ A window is a row, made when it is first needed: what was spent in it before it 
 """
 
 import json
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,11 +16,19 @@ from broker.store.transaction import Transaction
 
 HoldState = Literal["reserved", "dispatched", "settled", "released"]
 _LIVE = "state IN ('reserved', 'dispatched')"
+_BOUNDED = "state = 'settled' AND source = 'upper_bound'"
 _HOLD = (
     "id, call_id, attempt, state, workload, agent, team, owner, route, provider, model, amount, tokens, admitted, "
     "windows"
 )
 _PARTS = "cost, source, settled, input_tokens, output_tokens, cache_read, cache_write, reasoning, overrun"
+_ADD_HOLD = f"INSERT INTO budget_holds ({_HOLD}) VALUES ({', '.join('?' * len(_HOLD.split(', ')))})"  # noqa: S608 - constants
+_SETTLE_HOLD = (
+    f"UPDATE budget_holds SET state = ?, {', '.join(f'{name} = ?' for name in _PARTS.split(', '))} "  # noqa: S608 - constants
+    f"WHERE id = ? AND {_LIVE}"
+)
+_values_of = operator.attrgetter(*_HOLD.split(", ")[:-1])
+_parts_of = operator.attrgetter(*_PARTS.split(", "))
 _RAISE = "id, whose, name, period, amount, until, reason, actor, created"
 _COUNTS = "SELECT spent, held FROM budget_windows WHERE key = ? AND start = ?"
 _LONGEST_WINDOW = 62 * 86_400  # seconds: a month, and another where clocks were set back
@@ -132,34 +141,34 @@ class BudgetTable:
 
     def opened(self, transaction: Transaction, one: WindowKey) -> tuple[int, int]:
         """Return what a window has spent and held; make its row if there is none."""
-        found = transaction.execute(_COUNTS, (one.key, one.start)).fetchone()
+        found = transaction.apart.execute(_COUNTS, (one.key, one.start)).fetchone()
         if found is not None:
             return int(found[0]), int(found[1])
-        spent = self._spent_before(transaction, one)
+        spent = self._spent_before(transaction.apart, one)
         made = "INSERT INTO budget_windows (key, start, ends, spent, held, alerted) VALUES (?, ?, ?, ?, 0, 0)"
-        transaction.execute(made, (one.key, one.start, one.end, spent))
+        transaction.apart.execute(made, (one.key, one.start, one.end, spent))
         if one.end - one.start < _SHORTEST_KEPT:
             late = "DELETE FROM budget_windows WHERE key = ? AND ends < ?"
-            transaction.execute(late, (one.key, one.start - _KEPT_MINUTES))
+            transaction.apart.execute(late, (one.key, one.start - _KEPT_MINUTES))
         return spent, 0
 
     def take(self, transaction: Transaction, one: WindowKey, amount: int, limit: int) -> bool:
         """Hold so much in a window that has it free; False, and nothing is held, if it has not."""
         statement = "UPDATE budget_windows SET held = held + ? WHERE key = ? AND start = ? AND spent + held + ? <= ?"
-        return transaction.execute(statement, (amount, one.key, one.start, amount, limit)).rowcount == 1
+        return transaction.apart.execute(statement, (amount, one.key, one.start, amount, limit)).rowcount == 1
 
     def give(self, transaction: Transaction, key: str, start: int, held: int, spent: int) -> int | None:
         """Put what was spent in the place of what was held; return what the window has spent, None if it is gone."""
         statement = (
             "UPDATE budget_windows SET held = held - ?, spent = spent + ? WHERE key = ? AND start = ? RETURNING spent"
         )
-        row = transaction.execute(statement, (held, spent, key, start)).fetchone()
+        row = transaction.apart.execute(statement, (held, spent, key, start)).fetchone()
         return None if row is None else int(row[0])
 
     def alert(self, transaction: Transaction, key: str, start: int, percent: int) -> bool:
         """Note that a window has reached a percentage; False if that was noted before."""
         statement = "UPDATE budget_windows SET alerted = ? WHERE key = ? AND start = ? AND alerted < ?"
-        return transaction.execute(statement, (percent, key, start, percent)).rowcount == 1
+        return transaction.apart.execute(statement, (percent, key, start, percent)).rowcount == 1
 
     def counted(self, connection: Queries, one: WindowKey) -> tuple[int, int]:
         """Return what a window has spent and held, whether it is a row or not."""
@@ -184,25 +193,36 @@ class BudgetTable:
 
     def hold(self, transaction: Transaction, row: HoldRow) -> None:
         """Insert a hold."""
-        values = [getattr(row, name) for name in _HOLD.split(", ")[:-1]]
-        marks = ", ".join("?" * (len(values) + 1))
-        transaction.execute(
-            f"INSERT INTO budget_holds ({_HOLD}) VALUES ({marks})",  # noqa: S608 - constants
-            (*values, msgspec.json.encode(row.windows).decode()),
-        )
+        transaction.apart.execute(_ADD_HOLD, (*_values_of(row), msgspec.json.encode(row.windows).decode()))
 
     def dispatch(self, transaction: Transaction, hold_id: str) -> bool:
         """Note that a hold's request is sent from now on; False if it is not reserved any more."""
         statement = "UPDATE budget_holds SET state = 'dispatched' WHERE id = ? AND state = 'reserved'"
-        return transaction.execute(statement, (hold_id,)).rowcount == 1
+        return transaction.apart.execute(statement, (hold_id,)).rowcount == 1
 
     def settle(self, transaction: Transaction, hold_id: str, state: HoldState, part: SettledPart) -> bool:
         """End a hold, once; False if it has ended before, or never began."""
-        names = _PARTS.split(", ")
-        parts = ", ".join(f"{name} = ?" for name in names)
-        statement = f"UPDATE budget_holds SET state = ?, {parts} WHERE id = ? AND {_LIVE}"  # noqa: S608 - constants
-        values = (state, *(getattr(part, name) for name in names), hold_id)
-        return transaction.execute(statement, values).rowcount == 1
+        if part.overrun:
+            transaction.forget("overruns")
+        return transaction.apart.execute(_SETTLE_HOLD, (state, *_parts_of(part), hold_id)).rowcount == 1
+
+    def bounded(self, transaction: Transaction, hold_id: str) -> tuple[HoldRow, int] | None:
+        """Return a hold that is spent at the most that it may have cost, and how much that is; None if it is not."""
+        query = f"SELECT cost, {_HOLD} FROM budget_holds WHERE id = ? AND {_BOUNDED}"  # noqa: S608 - constants
+        found = transaction.apart.execute(query, (hold_id,)).fetchone()
+        return None if found is None else (_hold(found[1:]), int(found[0]))
+
+    def correct(self, transaction: Transaction, hold_id: str, cost: int, overrun: int) -> bool:
+        """Put what a hold has really cost in the place of its bound: once; False if that was done before."""
+        change = f"UPDATE budget_holds SET cost = ?, source = 'reconciled', overrun = ? WHERE id = ? AND {_BOUNDED}"  # noqa: S608 - constants
+        if overrun:
+            transaction.forget("overruns")
+        return transaction.apart.execute(change, (cost, overrun, hold_id)).rowcount == 1
+
+    def costs_of(self, connection: Queries, call_id: str) -> dict[str, tuple[int | None, str]]:
+        """Return what each settled hold of a call has cost, as far as that is known now, and how it is known."""
+        query = "SELECT id, cost, source FROM budget_holds WHERE call_id = ? AND source IS NOT NULL"
+        return {hold_id: (cost, source) for hold_id, cost, source in connection.execute(query, (call_id,))}
 
     def live(self, connection: Queries) -> list[HoldRow]:
         """Return the holds that have not ended."""
@@ -214,18 +234,14 @@ class BudgetTable:
             "DELETE FROM budget_holds WHERE call_id IN (SELECT value FROM json_each(?)) AND admitted < ? "  # noqa: S608 - constants
             f"AND NOT {_LIVE} AND NOT (coalesce(overrun, 0) > 0 AND acknowledged IS NULL)"
         )
-        transaction.execute(statement, (json.dumps(list(call_ids)), now - _LONGEST_WINDOW))
+        transaction.apart.execute(statement, (json.dumps(list(call_ids)), now - _LONGEST_WINDOW))
 
     # Overruns
 
-    def overrun(self, connection: Queries, provider: str, model: str) -> str | None:
-        """Return the oldest overrun of a target that nobody has acknowledged, by its hold's id, or None."""
-        query = (
-            "SELECT id FROM budget_holds WHERE overrun > 0 AND acknowledged IS NULL AND provider = ? AND model = ? "
-            "ORDER BY settled LIMIT 1"
-        )
-        found = connection.execute(query, (provider, model)).fetchone()
-        return None if found is None else str(found[0])
+    def has_overrun(self, transaction: Transaction, provider: str, model: str) -> bool:
+        """Tell whether a target has an overrun that nobody has acknowledged."""
+        query = "SELECT DISTINCT provider, model FROM budget_holds WHERE overrun > 0 AND acknowledged IS NULL"
+        return (provider, model) in transaction.once("overruns", None, lambda reading: {*reading.execute(query)})
 
     def overruns(self, connection: Queries) -> list[dict[str, Any]]:
         """Return the overruns that nobody has acknowledged, the oldest first."""
@@ -238,8 +254,9 @@ class BudgetTable:
 
     def acknowledge(self, transaction: Transaction, hold_id: str, now: int) -> bool:
         """Note that somebody has looked at an overrun; False if there is none to look at."""
+        transaction.forget("overruns")
         statement = "UPDATE budget_holds SET acknowledged = ? WHERE id = ? AND overrun > 0 AND acknowledged IS NULL"
-        return transaction.execute(statement, (now, hold_id)).rowcount == 1
+        return transaction.apart.execute(statement, (now, hold_id)).rowcount == 1
 
     # What was spent
 
@@ -274,15 +291,17 @@ class BudgetTable:
             json.dumps(dict(row.actor)),
             row.created,
         )
-        transaction.execute(f"INSERT INTO budget_raises ({_RAISE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608 - constants
+        transaction.forget("raises")
+        transaction.apart.execute(f"INSERT INTO budget_raises ({_RAISE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608 - constants
 
     def withdraw(self, transaction: Transaction, raise_id: str, now: int) -> RaiseRow | None:
         """End a raise before its time; None if there is none in force."""
         query = f"SELECT {_RAISE} FROM budget_raises WHERE id = ? AND until > ?"  # noqa: S608 - constants
-        found = transaction.execute(query, (raise_id, now)).fetchone()
+        found = transaction.apart.execute(query, (raise_id, now)).fetchone()
         if found is None:
             return None
-        transaction.execute("UPDATE budget_raises SET until = ? WHERE id = ?", (now, raise_id))
+        transaction.forget("raises")
+        transaction.apart.execute("UPDATE budget_raises SET until = ? WHERE id = ?", (now, raise_id))
         return _raise(found)
 
     def raised(self, connection: Queries, now: int) -> dict[tuple[str, str, str], int]:
@@ -294,6 +313,10 @@ class BudgetTable:
         found = connection.execute(query, (now, now)).fetchall()
         return {(whose, name, period): int(amount) for whose, name, period, amount in found}
 
+    def raised_for(self, transaction: Transaction, now: int) -> dict[tuple[str, str, str], int]:
+        """Return the same for the changes of a commit, read once a second."""
+        return transaction.once("raises", now, lambda reading: self.raised(reading, now))
+
     def raises(self, connection: Queries, now: int) -> list[RaiseRow]:
         """Return the raises in force, the oldest first."""
         query = f"SELECT {_RAISE} FROM budget_raises WHERE until > ? ORDER BY created, id"  # noqa: S608 - constants
@@ -304,7 +327,7 @@ class BudgetTable:
     def announce(self, transaction: Transaction, news_id: str, webhook: str, said: Mapping[str, Any]) -> None:
         """Keep what is to be announced until it is."""
         statement = "INSERT INTO budget_news (id, webhook, said) VALUES (?, ?, ?)"
-        transaction.execute(statement, (news_id, webhook, json.dumps(dict(said))))
+        transaction.apart.execute(statement, (news_id, webhook, json.dumps(dict(said))))
 
     def news(self, connection: Queries, count: int) -> list[tuple[str, str, dict[str, Any]]]:
         """Return what is still to be announced, the oldest first: (id, webhook, what it says)."""
@@ -313,7 +336,7 @@ class BudgetTable:
 
     def announced(self, transaction: Transaction, news_id: str) -> None:
         """Forget what has been announced."""
-        transaction.execute("DELETE FROM budget_news WHERE id = ?", (news_id,))
+        transaction.apart.execute("DELETE FROM budget_news WHERE id = ?", (news_id,))
 
 
 def _hold(values: tuple[Any, ...]) -> HoldRow:

@@ -211,3 +211,19 @@ def holds_by_whose(database: Any) -> None:
     database["budget_holds"].create_index(["call_id"], index_name="holds_by_call")
     for whose in ("workload", "team", "owner"):
         database["budget_holds"].create_index([whose, "admitted"], index_name=f"holds_by_{whose}")
+
+
+@MIGRATIONS()
+def budget_lookups(database: Any) -> None:
+    """Make room for what providers are still to be asked: what a call has cost that counts at its bound."""
+    database["budget_lookups"].create(
+        {
+            **dict.fromkeys(("hold", "call_id", "connector", "account", "generation"), str),
+            **dict.fromkeys(("due", "tries", "said"), int),
+        },
+        pk="hold",
+        not_null={"call_id", "connector", "account", "generation", "tries"},
+    )
+    database["budget_lookups"].create_index(["connector", "generation"], unique=True, index_name="lookups_by_id")
+    database["budget_lookups"].create_index(["call_id"], index_name="lookups_by_call")
+    database.execute("CREATE INDEX lookups_due ON budget_lookups (due) WHERE due IS NOT NULL")

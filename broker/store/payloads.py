@@ -6,7 +6,7 @@ from broker.store.conditions import Queries, calls_that_match
 from broker.store.transaction import Transaction
 
 _PAGE = 500  # calls that are looked at, and erased, at once
-_ADD = "INSERT INTO payloads (call_id, field, sealed, created) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_PAYLOADS = "payloads (call_id, field, sealed, created)"
 # Bytes, whatever somebody has made of a value: whether it is what was recorded is not the store's to say
 _OF_CALL = "SELECT field, CAST(sealed AS BLOB) FROM payloads WHERE call_id = ? ORDER BY field"
 _CALLS = "SELECT DISTINCT call_id FROM payloads WHERE call_id > ? ORDER BY call_id LIMIT ?"
@@ -17,7 +17,7 @@ class PayloadTable:
 
     def add(self, transaction: Transaction, call_id: str, field: str, sealed: bytes, created: str) -> None:
         """Keep a sealed value; one that is there already stays."""
-        transaction.add(_ADD, (call_id, field, sealed, created))
+        transaction.add_new(_PAYLOADS, (call_id, field, sealed, created))
 
     def of_call(self, connection: Queries, call_id: str) -> dict[str, bytes]:
         """Return what is kept of a call, by field."""

@@ -82,6 +82,8 @@ class CommitQueue:
         """Whether the store refused the last commit. While it is so, the writer tries again every second."""
         self.failures = 0
         """How many commits the store has refused."""
+        self.watch: Callable[[float, int], None] = lambda _seconds, _changes: None
+        """Told of each commit, in the writer's thread: how long it took, and of how many changes it was."""
         self._connected()
         self._writer = threading.Thread(target=self._write, name="store-writer", daemon=True)
         self._writer.start()
@@ -118,11 +120,10 @@ class CommitQueue:
         Raises `AuditUnavailable` where the disk takes too long; the change may be durable later all the same. What the
         commit under way has taken already counts, so a call that gave up at its beginning does not wait for its end.
         """
-        try:
-            async with asyncio.timeout(self._patience()):
-                return await asyncio.shield(pending.done)
-        except TimeoutError:
-            raise AuditUnavailable(detail="the disk takes too long") from None
+        await asyncio.wait((pending.done,), timeout=self._patience())  # who gives up waiting does not undo it
+        if not pending.done.done():
+            raise AuditUnavailable(detail="the disk takes too long")
+        return pending.done.result()
 
     def _patience(self) -> float:
         """Return for how many seconds more the commit under way is waited for."""
@@ -158,7 +159,7 @@ class CommitQueue:
 
     def _commit(self, changes: list[Pending[Any]]) -> None:
         """Apply the changes in one transaction; if it fails, all of them fail."""
-        self._since = time.monotonic()
+        began = self._since = time.monotonic()
         try:
             self._commit_together(changes)
             self.failing = False
@@ -173,6 +174,8 @@ class CommitQueue:
                 self._connected()
         finally:
             self._since = None
+            with contextlib.suppress(Exception):  # whatever watches, the writer lives on
+                self.watch(time.monotonic() - began, len(changes))
 
     def _commit_together(self, changes: list[Pending[Any]]) -> None:
         connection = self._connected()

@@ -13,8 +13,8 @@ _PAGE = 500
 # Bytes, whatever somebody has made of a body: what is wrong with it is verify's to say
 _ROWS = "SELECT seq, CAST(body AS BLOB) FROM records WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?"
 _BODIES_OF_CALL = "SELECT CAST(body AS BLOB) FROM records WHERE call_id = ? AND body IS NOT NULL ORDER BY seq"
-_ADD_RECORD = "INSERT INTO records (seq, body, hash, call_id) VALUES (?, ?, ?, ?)"
-_ADD_NODE = "INSERT INTO nodes (level, position, hash) VALUES (?, ?, ?)"
+_RECORDS = "records (seq, body, hash, call_id)"
+_NODES = "nodes (level, position, hash)"
 
 
 class TrailTable:
@@ -29,19 +29,19 @@ class TrailTable:
     def append(self, transaction: Transaction, record: Record) -> Sealed:
         """Seal a record behind the last one. Durable with the transaction."""
         sealed, head = seal(self.log, transaction.values[self.HEAD], record)
-        transaction.add(_ADD_RECORD, (sealed.seq, sealed.body, sealed.hash, record.get("call_id")))
+        transaction.add(_RECORDS, (sealed.seq, sealed.body, sealed.hash, record.get("call_id")))
         for node in sealed.nodes:
-            transaction.add(_ADD_NODE, (node.level, node.index, node.hash))
+            transaction.add(_NODES, (node.level, node.index, node.hash))
         transaction.values[self.HEAD] = head
         return sealed
 
     def open_call(self, transaction: Transaction, call_id: str, decided: str) -> None:
         """Note that a call is decided and may have effects: until it is closed, its outcome is unknown."""
-        transaction.add("INSERT INTO open_calls (call_id, decided) VALUES (?, ?)", (call_id, decided))
+        transaction.add("open_calls (call_id, decided)", (call_id, decided))
 
     def close_call(self, transaction: Transaction, call_id: str) -> None:
         """Note that a call has its last record."""
-        transaction.take("DELETE FROM open_calls WHERE call_id = ?", (call_id,))
+        transaction.take("open_calls WHERE call_id", call_id)
 
     def open_calls(self, connection: sqlite3.Connection) -> list[tuple[str, str]]:
         """Return (call id, time of decision) of every call that is decided and not finished."""

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import parse_qs
 
 from starlette.types import Receive, Scope, Send
 
@@ -44,7 +45,12 @@ class Behaviour:
     """Bytes that come at a time; whole events, without it."""
     openrouter: bool = False
     """Comments, a generation id, the cost in the usage, and errors as OpenRouter has them."""
-    cost: float = 0.000625
+    cost: Any = 0.000625
+    generation: str = "gen-1234"
+    late: int = 0
+    """How often `/generation` knows nothing of it yet."""
+    says: Mapping[str, Any] = field(default_factory=dict)
+    """What `/generation` says of it otherwise than it is."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,10 @@ class ModelService:
         self.next: list[Behaviour] = []
         self.seen: list[Seen] = []
         self.arrived: queue.Queue[str] = queue.Queue()
+        self.lookups: list[str] = []
+        """The generations that were asked for."""
+        self.generations: dict[str, list[Any]] = {}
+        """Of each generation how often it is not known yet, and what is known of it then."""
         self.left = threading.Event()
         """Set when a client has left before its answer was whole."""
         self.free = threading.Event()
@@ -91,18 +101,22 @@ class ModelService:
                 break
         body = json.loads(text) if text else {}
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        given = {headers.get("authorization"), headers.get("x-api-key"), headers.get("api-key")}
+        allowed = bool(given & {f"Bearer {KEY}", KEY})
+        if scope["path"].endswith("/generation") and allowed:
+            return await self._tell(send, parse_qs(scope["query_string"].decode()).get("id", [""])[0])
         self.seen.append(Seen(scope["path"], headers, body, text))
         behaviour = self.next.pop(0) if self.next else self.behaves
         self.arrived.put(scope["path"])
-        given = {headers.get("authorization"), headers.get("x-api-key"), headers.get("api-key")}
-        if not given & {f"Bearer {KEY}", KEY}:
+        if not allowed:
             behaviour = Behaviour(status=401)
-        await self._respond(scope, receive, send, behaviour, body)
+        return await self._respond(scope, receive, send, behaviour, body)
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send, behaviour: Behaviour, body: Any) -> None:
         more = dict(behaviour.headers)
         if behaviour.openrouter:
-            more["X-Generation-Id"] = "gen-1234"
+            more["X-Generation-Id"] = behaviour.generation
+            self._generated(behaviour, body)
         path = scope["path"]
         if scope["method"] == "GET":
             return await _whole(send, 200, more, {"object": "list", "data": [{"id": "small"}, {"id": "large"}]})
@@ -119,6 +133,24 @@ class ModelService:
             return await _whole(send, 200, more, _ANSWERS[api](body, behaviour, words))
         events = _STREAMS[api](body, behaviour, words) if behaviour.events is None else _given(behaviour.events)
         return await self._stream(scope, receive, send, behaviour, more, events)
+
+    def _generated(self, behaviour: Behaviour, body: Any) -> None:
+        """Keep what OpenRouter knows of a generation, as soon as there is one."""
+        if behaviour.generation not in self.generations and body:
+            data = {"id": behaviour.generation, "model": body.get("model"), "total_cost": behaviour.cost}
+            data |= {"is_byok": False, "upstream_inference_cost": None, "cancelled": False}
+            self.generations[behaviour.generation] = [behaviour.late, data | dict(behaviour.says)]
+
+    async def _tell(self, send: Send, generation: str) -> None:
+        """Answer as `/generation` does: what is asked for too early it does not know yet."""
+        self.lookups.append(generation)
+        known = self.generations.get(generation)
+        if known is None or known[0] > 0:
+            if known is not None:
+                known[0] -= 1
+            error = {"error": {"code": 404, "message": f"Generation {generation} not found"}}
+            return await _whole(send, 404, {}, error)
+        return await _whole(send, 200, {}, {"data": known[1]})
 
     async def _stream(
         self,

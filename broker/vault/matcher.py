@@ -23,6 +23,9 @@ _LEFT_ALONE = ("", "/", "!'()*")  # what encoders of URLs do not escape: none, P
 _PUBLIC = re.compile(r"00D[A-Za-z0-9]{12,15}!|eyJ[A-Za-z0-9_-]+\.(?=[A-Za-z0-9_-]+\.)")  # an org's id; a JWT's header
 _JSON_ESCAPE = re.compile(rb"\\(?:u00([0-7][0-9a-fA-F])|x([0-7][0-9a-fA-F])|([\"'/\\]))")
 _SPACE = re.compile(rb"\s+|\\[nrtbf]|\\u00(?:0[9aAdD]|20)|=\r?\n")
+_BREAKS = (b"\\", b"=\n", b"=\r\n")
+"""What breaks lines with more than blanks: where it stands nowhere, leaving out the blanks is ten times as quick."""
+_BLANK = b" \t\n\r\f\v"
 _ROUNDS = 3  # of escapes within escapes
 
 
@@ -86,8 +89,9 @@ def _readings(data: bytes) -> Iterator[bytes]:
         if undone == data:
             break
         yield (data := undone)
-    squeezed = _SPACE.sub(b"", data)
-    if squeezed != data:
+    plain = not any(one in data for one in _BREAKS)
+    squeezed = data.translate(None, _BLANK) if plain else _SPACE.sub(b"", data)
+    if len(squeezed) != len(data):
         yield squeezed
 
 

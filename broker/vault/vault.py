@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import hmac
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from broker import oauth
@@ -122,6 +123,11 @@ class Vault:
         """Return what may be shown of every grant, the newest first."""
         rows = (row for row in self._grants.values() if row.kind != CLIENT)
         return [shown(row) for row in sorted(rows, key=lambda row: row.created, reverse=True)]
+
+    def standing(self) -> Mapping[tuple[str, str, str], int]:
+        """Return how many grants each connector has, of the organisation's and of persons', in each status."""
+        rows = (row for row in self._grants.values() if row.kind != CLIENT)
+        return Counter((row.connector, _whose(row), row.status) for row in rows)
 
     async def add(
         self,
@@ -292,3 +298,7 @@ def _ended(row: GrantRow, detail: str | None = None) -> Refusal:
 
 def _narrowest_first(row: GrantRow) -> tuple[bool, bool, int, str]:
     return row.status != "active", not row.scopes, len(row.scopes.split()), row.created
+
+
+def _whose(row: GrantRow) -> str:
+    return "organisation" if row.principal == BROKER else "person"

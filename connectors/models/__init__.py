@@ -4,7 +4,7 @@ They offer no tools: `ModelRoute` documents name their models, and agents call t
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from broker.connector import (
     Api,
@@ -29,6 +29,7 @@ _BEARER = ApiKeyDocument(prefix="Bearer ")
 _ADDRESS = Question("url", "The address of its API", example="https://models.example.com/v1")
 _OPENAI_PATHS: dict[Api, str] = {"chat": "/chat/completions", "responses": "/responses", "embeddings": "/embeddings"}
 _ANTHROPIC_VERSION = {"anthropic-version": "2023-06-01"}
+_EITHER: frozenset[Literal["effort", "budget"]] = frozenset({"effort", "budget"})
 
 
 def _no_tools(document: ConnectorDocument, _snapshot: Any) -> Sequence[Tool]:
@@ -66,7 +67,7 @@ OPENAI = Connector(
     expired=_expired,
     probe=_listing("/models", {}),
     api_key=_BEARER,
-    models=ModelProvider(_OPENAI_PATHS, chat_cap="max_completion_tokens", prices="openai"),
+    models=ModelProvider(_OPENAI_PATHS, chat_cap="max_completion_tokens", prices="openai", shows_thoughts=False),
 )
 
 ANTHROPIC = Connector(
@@ -80,7 +81,7 @@ ANTHROPIC = Connector(
     expired=_expired,
     probe=_listing("/v1/models", _ANTHROPIC_VERSION),
     api_key=ApiKeyDocument(header="x-api-key"),
-    models=ModelProvider({"messages": "/v1/messages"}, _ANTHROPIC_VERSION, prices="anthropic"),
+    models=ModelProvider({"messages": "/v1/messages"}, _ANTHROPIC_VERSION, prices="anthropic", reasoning=_EITHER),
 )
 
 AZURE_OPENAI = Connector(
@@ -98,6 +99,7 @@ AZURE_OPENAI = Connector(
     models=ModelProvider(
         {api: f"/openai/v1{path}" for api, path in _OPENAI_PATHS.items()},
         chat_cap="max_completion_tokens",  # and no list of prices: what a deployment is called, says nothing
+        shows_thoughts=False,
     ),
 )
 
@@ -127,5 +129,7 @@ OPENROUTER = Connector(
     expired=_expired,
     probe=_listing("/key", {}),
     api_key=_BEARER,
-    models=ModelProvider({**_OPENAI_PATHS, "messages": "/messages"}, prices="openrouter", routes=True),
+    models=ModelProvider(
+        {**_OPENAI_PATHS, "messages": "/messages"}, prices="openrouter", routes=True, reasoning=_EITHER
+    ),
 )

@@ -104,6 +104,7 @@ def left_behind(process: BrokerProcess, spans: Path) -> dict[str, list[bytes]]:
     seen["operators"] = [
         json.dumps(process.operators.get(f"/v1/{name}")).encode() for name in ("status", "grants", "agents", "trail")
     ]
+    seen["metrics"] = [json.dumps(process.operators.get("/v1/metrics", format="json")).encode()]
     for file in ("environ", "cmdline"):
         seen[file] = [Path(f"/proc/{process.process.pid}/{file}").read_bytes()]
     process.process.terminate()
@@ -155,6 +156,7 @@ async def test_a_sample_of_attempts_gets_nothing_out(documents: Written, leaky: 
                 answers.append(f"{refusal.message} {refusal.facts}".encode())
         codes = [record["outcome"]["code"] for record in line.records(kind="finished")]
         answers += [json.dumps(record).encode() for record in line.records()]
+        answers += (await parts.metrics.text())[0].splitlines()
 
     assert [text for text in answers if PIECES.in_(text)] == []
     assert leaky.repeated >= SAMPLE

@@ -150,7 +150,7 @@ PASSED = [
     claude({"type": "search_result", "title": "x", "source": ADDRESS, "content": [TEXT]}),
     embedding([[1, 2], [3]]),
     embedding(["x", "y"]),
-    (CHAT, {**asked("small"), "reasoning": {"effort": "low", "max_tokens": 50, "mode": "standard", "exclude": True}}),
+    (CHAT, {**asked("small"), "reasoning": {"effort": "low", "mode": "standard", "exclude": True}}),
     (RESPONSES, {"model": "small", "input": "x", "reasoning": {"effort": "low", "summary": "auto"}}),
     (CHAT, {**asked("small"), "prediction": None, "prompt_cache_retention": None}),
 ]

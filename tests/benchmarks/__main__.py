@@ -32,6 +32,7 @@ from tests.benchmarks.described import described
 from tests.benchmarks.evidence import appends, growth
 from tests.benchmarks.identities import identities
 from tests.benchmarks.load import Measured, measure_direct, measure_mcp, measure_simple_salesforce
+from tests.benchmarks.metrics import metrics
 from tests.benchmarks.models import models, rows
 from tests.benchmarks.policies import deciding, reloading
 
@@ -107,6 +108,8 @@ def main() -> None:
             figures["models"] = models(Path(place) / "models", arguments.calls)
             status.update("budgets alone")
             figures["budgets"] = holds(arguments.calls)
+            status.update("metrics alone")
+            figures["metrics"] = metrics()
             # Last: what starts after them would begin with their memory
             status.update("deciding")
             figures["deciding"] = deciding()
@@ -283,6 +286,11 @@ def _print(figures: dict[str, Any]) -> None:
     _print_evidence(console, figures)
     _print_models(console, figures["models"])
     _print_budgets(console, figures["budgets"])
+    counted = figures["metrics"]
+    console.print(
+        f"metrics: a tool's call is counted in {counted['tool_us']:.1f} µs, a model's in {counted['model_us']:.1f} µs; "
+        f"the text of 5,000 series takes {counted['scrape_ms']:.0f} ms, beside the calls"
+    )
     _print_policies(console, figures)
     found = figures["described"]
     console.print(

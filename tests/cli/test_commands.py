@@ -25,7 +25,8 @@ COMMANDS = (
     ("policy", "test"),
     ("policy", "diff"),
     ("policy", "replay"),
-    ("demo",), ("init",), ("check",), ("serve",), ("status",), ("doctor",), ("stdio",), ("client-config",), ("agents",),
+    ("demo",), ("init",), ("check",), ("serve",), ("status",), ("metrics",), ("doctor",), ("stdio",),
+    ("client-config",), ("agents",),
     ("agents", "suspend"), ("agents", "resume"), ("agents", "suspensions"),
     ("approvals", "list"), ("approvals", "show"), ("approvals", "approve"), ("approvals", "refuse"),
     ("budget",), ("budget", "list"), ("budget", "show"), ("budget", "raise"), ("budget", "raises"),
@@ -44,7 +45,8 @@ COMMANDS = (
     ("documents", "history"), ("documents", "show"), ("documents", "rollback"), ("dev", "token"),
 )  # fmt: skip
 NEED_A_BROKER = (
-    ("status",), ("agents",), ("agents", "suspend", "x", "--reason", "x"), ("agents", "resume", "x", "--reason", "x"),
+    ("status",), ("metrics",), ("agents",), ("agents", "suspend", "x", "--reason", "x"),
+    ("agents", "resume", "x", "--reason", "x"),
     ("agents", "suspensions"), ("approvals", "list"), ("approvals", "show", "x"),
     ("approvals", "approve", "x", "--reason", "x"), ("approvals", "refuse", "x", "--reason", "x"),
     ("budget",), ("budget", "list"), ("budget", "show", "x"), ("budget", "raises"), ("budget", "overruns"),

@@ -176,6 +176,21 @@ async def test_a_drifted_definition_is_refused_until_it_is_approved(line: Line, 
     assert (await line.call("up_readNote", {"id": "n1"})).text
 
 
+async def test_a_drifted_tool_shows_until_it_goes_through_again(line: Line, server: LowMcp) -> None:
+    """Issue 7, metrics: drift is seen by whoever watches, without reading the trail."""
+    approved, metrics = server.tools, line.parts.metrics
+    server.tools = []
+    await line.refused("up_readNote", {"id": "n1"})
+    text, _ = await metrics.text()
+
+    assert (await metrics.noticed())["drifted"] == ["up_readNote"]
+    assert 'aam_tool_definition_drifted{action="' in text.decode()
+
+    server.tools = approved
+    await line.call("up_readNote", {"id": "n1"})
+    assert (await metrics.noticed())["drifted"] == []
+
+
 async def test_a_server_that_says_again_what_was_approved_is_called_again(line: Line, server: LowMcp) -> None:
     """A deployment that was rolled back needs nobody's approval."""
     approved = server.tools

@@ -177,3 +177,52 @@ def _lock(key: Path, locked: Path) -> None:
         serialization.BestAvailableEncryption(b"secret"),
     )
     locked.write_bytes(text)
+
+
+METRICS = "listen: {{ metrics: {{ {} }} }}"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said"),
+    [
+        ("", "token_file"),
+        ("http: '127.0.0.1:9464'", "any local process reaches"),
+        ("http: '0.0.0.0:9464', token_file: secrets/metrics.token", "needs TLS"),
+        ("http: 'localhost:9464', token_file: secrets/metrics.token", "must be an address and a port"),
+    ],
+)
+def test_metrics_that_others_could_read_are_a_mistake(broker: Broker, metrics: str, said: str) -> None:
+    """Issue 7, metrics: strangers learn nothing; agents on the same machine are strangers, too."""
+    (problem,) = broker(METRICS.format(metrics))
+
+    assert problem.key.startswith("spec.listen.metrics")
+    assert said in problem.message
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        "token_file: secrets/metrics.token",
+        "http: '10.1.2.3:9464', token_file: t, tls: { certificate: tls/one.pem, key: tls/one-key.pem }",
+        "http: '0.0.0.0:9464', only_monitoring_reaches_it: true",
+    ],
+)
+def test_metrics_behind_a_token_or_an_explicit_word_are_right(broker: Broker, certificates: Path, metrics: str) -> None:
+    """Issue 7, metrics: a token, TLS where it leaves the machine, or somebody who says that nobody else is there."""
+    assert certificates.is_dir()
+    assert broker(METRICS.format(metrics)) == []
+
+
+def test_a_token_that_is_the_vaults_key_is_a_mistake(broker: Broker) -> None:
+    """Whoever scrapes would hold what opens every grant."""
+    assert [problem.key for problem in broker(METRICS.format("token_file: secrets/vault.key"))] == [
+        "spec.listen.metrics.token_file"
+    ]
+
+
+def test_a_certificate_of_the_metrics_that_fits_no_key_is_found(broker: Broker, certificates: Path) -> None:
+    """As for the agents' listener."""
+    assert certificates.is_dir()
+    files = "token_file: t, tls: { certificate: tls/one.pem, key: tls/two-key.pem }"
+
+    assert [problem.key for problem in broker(METRICS.format(files))] == ["spec.listen.metrics.tls"]

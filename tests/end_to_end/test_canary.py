@@ -90,7 +90,7 @@ def everything(process: BrokerProcess, service: SalesforceService, spans: Path) 
     place = process.written.directory
     with process.operators.export() as lines:
         seen["export"] = b"\n".join(lines)
-    for name in ("status", "grants", "agents", "tools?as=finance-analyst"):
+    for name in ("status", "grants", "agents", "tools?as=finance-analyst", "metrics?format=json"):
         seen[name] = repr(process.operators.get(f"/v1/{name}")).encode()
     for file in ("environ", "cmdline"):
         seen[file] = Path(f"/proc/{process.process.pid}/{file}").read_bytes()

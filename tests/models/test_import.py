@@ -127,6 +127,19 @@ def test_litellms_prices_are_taken_over_whole_or_said_to_be_missing(tmp_path: Pa
     assert unsaid == {"input_cost_per_audio_token", "output_cost_per_token_batches"}
 
 
+def test_how_much_litellms_models_think_becomes_their_targets(tmp_path: Path) -> None:
+    """Reference, row 32: an alias carries it; what is no effort is said to be missing."""
+    entries = [
+        {"model_name": name, "litellm_params": {"model": "openai/gpt-5.1", "reasoning_effort": effort}}
+        for name, effort in (("deep", "high"), ("odd", {"effort": "high"}))
+    ]
+
+    routes = specs(imported(tmp_path, "litellm", config_json=json.dumps({"model_list": entries})), "ModelRoute")
+
+    assert routes["deep"]["targets"][0]["reasoning"] == {"effort": "high"}
+    assert "reasoning" not in routes["odd"]["targets"][0]
+
+
 def test_documents_are_written_where_none_is_in_the_way(tmp_path: Path) -> None:
     """Nothing is replaced without --force."""
     (tmp_path / "r.json").write_text(json.dumps(REQUEST))

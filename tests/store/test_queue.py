@@ -92,7 +92,23 @@ async def test_all_who_wait_share_commits_in_the_order_of_their_submission(
 GOOD: dict[str, Callable[[Store, Transaction, str], object]] = {
     "good": lambda store, transaction, name: store.settings.put(transaction, name, "set"),
     "only a record": lambda *_: None,
+    "apart": lambda _, transaction, name: announce(transaction, name),
 }
+
+
+def announce(transaction: Transaction, name: str) -> None:
+    """Write to a table that nobody adds to."""
+    transaction.apart.execute("INSERT INTO budget_news (id, webhook, said) VALUES (?, '', '')", (name,))
+
+
+def announce_and_fail(transaction: Transaction, name: str, *, read: bool) -> None:
+    """Write to it in vain, once records of others have been written within the change, or not."""
+    announce(transaction, name)
+    if read:
+        transaction.execute("SELECT max(seq) FROM records").fetchone()
+    raise ValueError(name)
+
+
 BAD: dict[str, Callable[[Store, Transaction, str], object]] = {
     "an error of its own": lambda *_: int("no number"),
     "a record too large": lambda store, transaction, _: store.trail.append(transaction, {"said": "x" * 70_000}),
@@ -101,6 +117,8 @@ BAD: dict[str, Callable[[Store, Transaction, str], object]] = {
     "no value": lambda store, transaction, _: store.settings.put(transaction, "x", object()),  # type: ignore[arg-type]
     "too many values": lambda _, transaction, __: transaction.execute("DELETE FROM settings", ("x",)),
     "a number too large": lambda store, transaction, _: store.settings.put(transaction, "x", 2**70),  # type: ignore[arg-type]
+    "apart in vain": lambda _, transaction, name: announce_and_fail(transaction, name, read=False),
+    "apart and reading in vain": lambda _, transaction, name: announce_and_fail(transaction, name, read=True),
     "no text": lambda store, transaction, _: store.settings.put(transaction, "x", "\ud800"),
 }
 
@@ -108,6 +126,7 @@ BAD: dict[str, Callable[[Store, Transaction, str], object]] = {
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.sampled_from([*GOOD, *GOOD, *GOOD, *GOOD, *BAD]), max_size=30))
 @example([kind for bad in BAD for kind in (bad, "good")])
+@example([kind for bad in BAD for kind in ("only a record", bad, "apart")])
 def test_of_any_mixture_exactly_the_good_changes_stand(kinds: list[str]) -> None:
     """decisions/0002: a change that raises undoes and fails itself and no other, its values too; the trail is whole."""
     good = [number for number, kind in enumerate(kinds) if kind in GOOD]
@@ -136,7 +155,9 @@ def test_of_any_mixture_exactly_the_good_changes_stand(kinds: list[str]) -> None
         with store.reading() as connection:
             assert store.trail.restore(connection) == store.commits.values[store.trail.HEAD]
             names = [int(name) for (name,) in connection.execute("SELECT name FROM settings ORDER BY rowid")]
+            told = [int(name) for (name,) in connection.execute("SELECT id FROM budget_news ORDER BY rowid")]
         assert names == [number for number in good if kinds[number] == "good"]
+        assert told == [number for number in good if kinds[number] == "apart"]
 
     with tempfile.TemporaryDirectory() as place, contextlib.closing(Store.open(Path(place) / "db", LOG)) as store:
         anyio.run(main, store)
@@ -157,9 +178,8 @@ async def test_what_takes_rows_away_comes_after_all_that_adds_some(store: Store)
 
 async def test_a_row_that_cannot_be_added_fails_everyone_rather_than_get_lost(store: Store) -> None:
     """transaction.py, `add`: the change whose row it is may have ended well before."""
-    bad = "INSERT INTO records (seq) VALUES (?)"
     with writer_held(store):
-        waiting = [store.commits.submit(lambda change: change.add(bad, (0,))) for _ in range(2)]
+        waiting = [store.commits.submit(lambda change: change.add("records (seq)", (0,))) for _ in range(2)]
         waiting.append(store.commits.submit(lambda change: change.execute("SELECT 1").close()))
     ended = await asyncio.gather(*(pending.done for pending in waiting), return_exceptions=True)
 

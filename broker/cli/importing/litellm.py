@@ -1,9 +1,10 @@
 """LiteLLM's configuration: its model list becomes connectors and routes, its keys agents and policies."""
 
-from typing import Any
+from typing import Any, get_args
 
 from broker.cli.importing.drafts import Draft, as_name, cap_of
 from broker.cli.importing.litellm_prices import is_price, prices_of
+from broker.models.document import Effort
 
 _TYPES = {
     "openai": "openai",
@@ -19,7 +20,7 @@ _TYPES = {
 }
 _KNOWN = frozenset(
     {"model", "api_base", "base_url", "api_key", "api_version", "weight", "max_tokens", "order", "rpm", "tpm"}
-    | {"custom_llm_provider", "timeout", "num_retries"}
+    | {"custom_llm_provider", "timeout", "num_retries", "reasoning_effort"}
 )
 _PERIODS = {"1d": "daily_usd", "24h": "daily_usd", "7d": "weekly_usd", "30d": "monthly_usd", "1mo": "monthly_usd"}
 _SETTINGS = {
@@ -97,6 +98,8 @@ def _facts(given: dict[str, Any]) -> dict[str, Any]:
         facts["weight"] = weight
     if cap := cap_of(given.get("max_tokens")):
         facts["max_output_tokens"] = cap
+    if (effort := given.get("reasoning_effort")) in get_args(Effort):
+        facts["reasoning"] = {"effort": effort}
     return facts
 
 
@@ -104,6 +107,8 @@ def _leftovers(draft: Draft, given: dict[str, Any], place: str) -> None:
     for field in given:
         if field not in _KNOWN and not is_price(field):
             draft.note(f"{place}.{field}", "a route sends no parameters of its own; the caller sets them")
+    if given.get("reasoning_effort") is not None and given["reasoning_effort"] not in get_args(Effort):
+        draft.note(f"{place}.reasoning_effort", f"a route's 'reasoning.effort' is one of {', '.join(get_args(Effort))}")
     for field in ("rpm", "tpm"):
         if given.get(field) is not None:
             draft.note(f"{place}.{field}", "limits are an agent's: 'models.limits' in its policy")

@@ -62,7 +62,8 @@ def _ask(daemon: Daemon, call: str) -> tuple[Told, list[dict[str, Any]]]:
     proofs = daemon.get(f"/v1/trail/calls/{quoted(call)}/proofs")["proofs"]
     keys = [VerifierKey.parse(one["vkey"]) for one in daemon.get("/v1/trail/keys")]
     run = daemon.get(f"/v1/trail/calls/{quoted(call)}/run")
-    return Told(records, _rules(daemon, records), run, _proved(proofs, keys)), proofs
+    costs = daemon.get(f"/v1/trail/calls/{quoted(call)}/costs")
+    return Told(records, _rules(daemon, records), run, _proved(proofs, keys), costs), proofs
 
 
 def _rules(daemon: Daemon, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -101,6 +102,7 @@ def _as_json(told: Told, written: list[Path]) -> dict[str, Any]:
         "records": list(told.records),
         "rules": list(told.rules),
         "run": list(told.run),
+        "costs": dict(told.costs),
         "proof": told.proved,
         "written": [str(path) for path in written],
     }

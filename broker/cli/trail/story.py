@@ -1,7 +1,7 @@
 """One call as a story on one screen: who, by which policy, with which credential, what came of it, and the proof."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from broker.cli.bounds import bound_words
@@ -30,6 +30,8 @@ class Told:
     rules: Sequence[Mapping[str, Any]]
     run: Sequence[Mapping[str, Any]]
     proved: str
+    costs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What its attempts have cost as it is known now, by their holds."""
 
     @property
     def parts(self) -> tuple[Record, Record, Record]:
@@ -45,7 +47,7 @@ def lines_of(told: Told) -> Iterator[Line]:
     yield from _asked(requested)
     yield from _decided(decided, told.rules)
     yield from _credential(finished)
-    yield from _attempts(finished)
+    yield from _attempts(finished, told.costs)
     yield from _outcome(finished)
     yield from _run(requested, told.run)
     seqs = ", ".join(str(record["seq"]) for record in told.records)
@@ -108,7 +110,7 @@ def _credential(finished: Record) -> Iterator[Line]:
     yield "", f"token with fingerprint {credential['fingerprint']}, scopes: {scopes}"
 
 
-def _attempts(finished: Record) -> Iterator[Line]:
+def _attempts(finished: Record, costs: Mapping[str, Mapping[str, Any]]) -> Iterator[Line]:
     """Say of each attempt at a model how it ended and what it cost, of what was held for it."""
     for attempt in (finished.get("outcome") or {}).get("attempts", ()):
         took = f" after {attempt['ms']} ms" if "ms" in attempt else ""
@@ -116,6 +118,11 @@ def _attempts(finished: Record) -> Iterator[Line]:
         where = ", ".join(str(one) for one in (attempt.get("region"), *attempt.get("labels", ())) if one)
         target = f"{attempt['target']} ({where})" if where else attempt["target"]
         yield "attempt", f"{target} {attempt['status']}{trouble}{took}, {_cost(attempt)}"
+        now = costs.get(attempt["hold"], {})
+        if now.get("cost_source") == "reconciled":
+            yield "", f"{_dollars(now['cost'])}, as the provider said afterwards"
+        if thinks := attempt.get("reasoning"):
+            yield "", f"told to think: {', '.join(f'{name} {value}' for name, value in thinks.items())}"
         if usage := attempt.get("usage"):
             parts = [f"{usage['input']} tokens in", f"{usage['cache_read']} of them cached", f"{usage['output']} out"]
             yield "", ", ".join((*parts, f"{usage['reasoning']} of them reasoning"))

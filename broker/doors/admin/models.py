@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -11,8 +12,19 @@ from broker.audit import Record
 from broker.connector import APIS, Api
 from broker.doors.admin.operators import Operators
 from broker.doors.models import permitted
-from broker.errors import NotFound, Refusal
-from broker.models import Route, Target, body_of, failure_of, headers_of, model_of, read, said_of
+from broker.errors import NotFound, ReasoningUnavailable, Refusal
+from broker.models import (
+    Route,
+    Target,
+    Wanted,
+    body_of,
+    failure_of,
+    headers_of,
+    model_of,
+    read,
+    said_of,
+    written_for,
+)
 
 _OK = 200
 _WORDS = "Answer with one word: yes."
@@ -66,6 +78,14 @@ def _told(operators: Operators, route: Route) -> dict[str, Any]:
     }
 
 
+def _reasoning(wanted: Wanted, route: Route, target: Target, cap: int) -> Mapping[str, Any]:
+    """Return what a target is told of reasoning, as in every call; nothing where so small a call has no room for it."""
+    try:
+        return written_for(wanted, route, target, cap).members
+    except ReasoningUnavailable:
+        return {}
+
+
 async def _tried(operators: Operators, route: Route, target: Target, actor: Record) -> dict[str, Any]:
     """Return how a target has answered; its words, as an error's, stay here."""
     api = next(api for api in APIS if api in target.provider.paths)
@@ -76,7 +96,8 @@ async def _tried(operators: Operators, route: Route, target: Target, actor: Reco
             call.facts["target"] = {"route": route.alias, "provider": target.connector, "model": target.model}
             alias, fields = model_of(json.dumps({"model": route.alias, **_ASK[api]}).encode())
             wanted = read(api, fields, alias, route, 0)
-            sent = body_of(wanted, target, route.cap(target, wanted.cap), "operator", None)
+            cap = route.cap(target, wanted.cap)
+            sent = body_of(wanted, target, cap, "operator", None, _reasoning(wanted, route, target, cap))
             headers = headers_of(api, target, route, None)
             url = call.session.base_url + target.provider.paths[api]
             response = await call.session.send("POST", url, headers, sent)

@@ -28,6 +28,7 @@ from broker.errors import (
 from broker.evidence.heads import Heads
 from broker.evidence.history import DocumentHistory
 from broker.evidence.indexer import Indexer
+from broker.metrics import Metrics
 from broker.pipeline import Consents, ModelCalls, Recorder, Resilience, Usages, harmless, service_of, session_of
 from broker.vault import AccessKeys, Credential, NoCredential, Rekeying, SigningKeys, Vault
 
@@ -83,6 +84,7 @@ class Operators:
         resilience: Resilience,
         budgets: Budgets,
         models: ModelCalls,
+        metrics: Metrics,
     ) -> None:
         self.documents = documents
         self.recorder = recorder
@@ -103,6 +105,7 @@ class Operators:
         self.resilience = resilience
         self.budgets = budgets
         self.models = models
+        self.metrics = metrics
         self.fetched: dict[str, bytes] = {}
         self.pruning = asyncio.Lock()
         """Held while something is pruned, and while an export takes its place before the next thing that is."""

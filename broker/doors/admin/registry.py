@@ -16,8 +16,8 @@ from broker.identity import Agent
 
 
 async def status(operators: Operators, _request: Request, _actor: Record) -> Response:
-    """Say what the broker is doing."""
-    return JSONResponse(dict(operators.status()))
+    """Say what the broker is doing, and what of it somebody must look at."""
+    return JSONResponse({**operators.status(), **await operators.metrics.noticed()})
 
 
 async def agents(operators: Operators, _request: Request, _actor: Record) -> Response:

@@ -43,6 +43,13 @@ async def call(operators: Operators, request: Request, _actor: Record) -> Respon
     return Response(b"[" + b",".join(bodies) + b"]", media_type="application/json")
 
 
+async def costs(operators: Operators, request: Request, _actor: Record) -> Response:
+    """Return what each attempt of a call has cost as it is known now, by its hold: it may be known since its end."""
+    store, call_id = operators.recorder.store, request.path_params["call_id"]
+    found = await asyncio.to_thread(store.read, lambda connection: store.budgets.costs_of(connection, call_id))
+    return JSONResponse({hold: {"cost": cost, "cost_source": source} for hold, (cost, source) in found.items()})
+
+
 async def run(operators: Operators, request: Request, _actor: Record) -> Response:
     """Return the other calls of the run that a call is of: those of its agent that share its trace id."""
     store, call_id = operators.recorder.store, request.path_params["call_id"]

@@ -1,5 +1,7 @@
 """Callers who prove themselves in a TLS handshake: with this listener, or with a proxy that has one of its own here."""
 
+from dataclasses import replace
+
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.errors import ProofMalformed, ProofMissing, ProxyUnknown
@@ -43,12 +45,12 @@ class ByProxy:
         return Proof(chain=forwarded.chain, vouched=None if forwarded.chain else forwarded.uri)
 
 
-def certified(scope: Scope) -> Proof:
-    """Return what the TLS handshake of a request's caller proves, as far as it is known here: perhaps nothing.
+def certified(scope: Scope, token: str | None) -> Proof:
+    """Return a proof by token, and by what the TLS handshake of a request's caller proves, as far as it is known here.
 
     Raises `Unauthenticated` for a forwarded certificate that cannot be believed.
     """
     proxy: ByProxy | None = scope.get(_PROXY)
     if proxy is not None:
-        return proxy.proof(scope)
-    return Proof(chain=scope.get("state", {}).get(CHAIN, ()))
+        return replace(proxy.proof(scope), token=token)
+    return Proof(token, chain=scope.get("state", {}).get(CHAIN, ()))

@@ -3,7 +3,6 @@
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import mcp_types as types
@@ -39,6 +38,9 @@ from broker.identity import Proof
 from broker.pipeline import Transport
 
 _MOST_SESSIONS_OF_AN_AGENT = 256
+_ORIGINS = frozenset({b"host", b"origin"})
+"""What the check of a request looks at, and nothing else."""
+_MOST_GOOD = 64
 
 
 class Sessions(StreamableHTTPSessionManager):
@@ -68,10 +70,12 @@ def agents_app(
     ready: Callable[[], Mapping[str, Any] | None],
     streams: OpenStreams,
     pages: Sequence[Route] = (),
+    posted: Mapping[str, ASGIApp] | None = None,
 ) -> ASGIApp:
     """Return everything that is reached over HTTP. `ready` returns None, or what keeps the broker from serving.
 
-    Every request of an agent is among `streams` as long as it is open; `pages` are for people's browsers.
+    Every request of an agent is among `streams` as long as it is open; `pages` are for people's browsers. `posted`
+    serves what is posted to its paths, and answers whatever happens there by itself.
     """
 
     async def protected_resource(_request: Request) -> Response:
@@ -99,23 +103,41 @@ def agents_app(
             *pages,
         ]
     )
-    return HostChecked(app, security)
+    return HostChecked(app, security, posted or {})
 
 
 class HostChecked:
-    """Refuses foreign Host and Origin headers on every path, so that a web page cannot reach a local broker."""
+    """Refuses foreign Host and Origin headers on every path, so that a web page cannot reach a local broker.
 
-    def __init__(self, app: ASGIApp, security: TransportSecuritySettings) -> None:
+    What is posted to one of the paths of `posted` is served there; to look along all routes costs what a model's call
+    takes to be decided.
+    """
+
+    def __init__(
+        self, app: ASGIApp, security: TransportSecuritySettings, posted: Mapping[str, ASGIApp] | None = None
+    ) -> None:
         self._app = app
+        self._posted = posted or {}
         self._security = TransportSecurityMiddleware(security)
+        self._good: set[tuple[bytes, ...]] = set()
+        """Headers that have been found good before."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             return
-        scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]  # RFC 9110 §5.5
+        headers = scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]  # RFC 9110 §5.5
+        refused = await self._refused(scope, tuple(part for one in headers if one[0] in _ORIGINS for part in one))
+        posted = self._posted.get(scope["path"]) if scope["method"] == "POST" else None
+        await (refused or posted or self._app)(scope, receive, send)
+
+    async def _refused(self, scope: Scope, checked: tuple[bytes, ...]) -> Response | None:
+        if checked in self._good:
+            return None
         refused = await self._security.validate_request(Request(scope))
-        await (refused or self._app)(scope, receive, send)
+        if refused is None and len(self._good) < _MOST_GOOD:
+            self._good.add(checked)
+        return refused
 
 
 class Admitted:
@@ -156,7 +178,7 @@ class Admitted:
     async def _proof(self, scope: Scope, source: str) -> Proof:
         """Return what the request presents; what is no proof at all is counted like one that is refused."""
         try:
-            return replace(certified(scope), token=_bearer(scope))
+            return certified(scope, _bearer(scope))
         except Unauthenticated as refusal:
             await self._entrance.turn_away(refusal, self._transport, source)
             raise

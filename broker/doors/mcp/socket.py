@@ -106,7 +106,8 @@ class AgentsSocket:
         return True
 
     def _has_owner(self, stream: Stream, identity: WorkloadIdentity) -> None:
-        stream.owner, stream.principal = identity.spiffe_id, identity.principal
+        self._streams.belongs(stream, identity.spiffe_id)
+        stream.principal = identity.principal
         stream.scope.deadline = math.inf
         self._unowned.pop(stream, None)
 

@@ -1,6 +1,7 @@
 """What stays open between messages, and for whom: it ends when the agent is barred, and when the broker stops."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 
 import anyio
@@ -31,6 +32,7 @@ class OpenStreams:
 
     def __init__(self, most_of_one: int | None = None) -> None:
         self._open: set[Stream] = set()
+        self._of_owner: Counter[str | None] = Counter()
         self._most_of_one = most_of_one
 
     def __len__(self) -> int:
@@ -42,17 +44,30 @@ class OpenStreams:
         if owner is not None:
             self.check(owner)
         stream = Stream()
-        stream.owner = owner
         self._open.add(stream)
+        stream.owner = owner
+        self._of_owner[owner] += 1
         try:
             with stream.scope:
                 yield stream
         finally:
             self._open.discard(stream)
+            self._one_less(stream.owner)
+
+    def belongs(self, stream: Stream, owner: str | None) -> None:
+        """Say whose an open stream is from now on."""
+        self._one_less(stream.owner)
+        self._of_owner[owner] += 1
+        stream.owner = owner
+
+    def _one_less(self, owner: str | None) -> None:
+        self._of_owner[owner] -= 1
+        if not self._of_owner[owner]:
+            del self._of_owner[owner]
 
     def check(self, owner: str) -> None:
         """Return if the identity may have one more stream; raise `TooManyConnections` otherwise."""
-        if self._most_of_one is not None and sum(one.owner == owner for one in self._open) >= self._most_of_one:
+        if self._most_of_one is not None and self._of_owner[owner] >= self._most_of_one:
             raise TooManyConnections
 
     def cut(self, barred: Barred) -> None:

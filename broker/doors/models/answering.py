@@ -4,13 +4,14 @@ import asyncio
 
 from starlette.types import Scope, Send
 
-from broker.doors.models.shapes import Shape, body_of, event_of, headers_of, kind_of
+from broker.doors.models.shapes import Shape, body_of, event_of, headers_of, kind_of, named
 from broker.errors import Refusal
 from broker.pipeline import ModelAnswer
 
 _JSON = (b"content-type", b"application/json")
 _EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 _NO_STORE = (b"cache-control", b"no-store")
+_UNBUFFERED = (b"x-accel-buffering", b"no")
 _KEEP_ALIVE = b": keep-alive\n\n"  # a comment, which every client of server-sent events leaves out
 _NANO = 10**9
 SILENCE = 15.0
@@ -39,6 +40,8 @@ class Answering:
 
     def __init__(self, send: Send, shape: Shape) -> None:
         self.shape: Shape = shape
+        self.call_id: str | None = None
+        """What the call is on record as, once there is one."""
         self._send = send
         self._begun = False
         self._ended = False
@@ -67,7 +70,7 @@ class Answering:
         """Pass on events of a stream."""
         self._quiet = False
         if not self._begun:
-            await self._begin(200, [_EVENTS, _NO_STORE, (b"x-accel-buffering", b"no")])
+            await self._begin(200, [_EVENTS, _NO_STORE, _UNBUFFERED, *self._named()])
         await self._send({"type": "http.response.body", "body": events, "more_body": True})
 
     async def end(self, answer: ModelAnswer) -> None:
@@ -75,7 +78,7 @@ class Answering:
         await self._settle()
         if not self._begun:
             kind = _EVENTS if answer.stream else _JSON
-            headers = [kind, _NO_STORE, (b"x-aam-call-id", answer.call_id.encode())]
+            headers = [kind, _NO_STORE, *self._named()]
             if answer.cost is not None:
                 headers.append((b"x-aam-cost-usd", f"{answer.cost / _NANO:.9f}".encode()))
             if not answer.stream:
@@ -103,6 +106,10 @@ class Answering:
         await self._begin(kind_of(refusal)[0], fields)
         await self._finish(text)
 
+    def _named(self) -> list[tuple[bytes, bytes]]:
+        ids = {} if self.call_id is None else named(self.call_id)
+        return [(name.encode(), value.encode()) for name, value in ids.items()]
+
     async def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self._begun = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
@@ -120,7 +127,7 @@ class Answering:
 
     async def _comment(self) -> None:
         if not self._begun:
-            await self._begin(200, [_EVENTS, _NO_STORE, (b"x-accel-buffering", b"no")])
+            await self._begin(200, [_EVENTS, _NO_STORE, _UNBUFFERED, *self._named()])
         await self._send({"type": "http.response.body", "body": _KEEP_ALIVE, "more_body": True})
 
     async def _settle(self) -> None:

@@ -8,7 +8,7 @@ import contextlib
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
+from urllib.parse import parse_qs
 
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,6 +20,7 @@ from broker.doors.entrance import Caller, Entrance
 from broker.doors.mcp.certificates import certified
 from broker.doors.mcp.streams import OpenStreams
 from broker.doors.models.answering import Answering, Headers
+from broker.doors.models.generation import Generations
 from broker.doors.models.listing import Listing
 from broker.doors.models.own import own_spending
 from broker.doors.models.shapes import Shape
@@ -60,6 +61,7 @@ class ModelsDoor:
         listing: Listing,
         streams: OpenStreams,
         budgets: Budgets,
+        generations: Generations,
     ) -> None:
         self._documents = documents
         self._entrance = entrance
@@ -67,22 +69,27 @@ class ModelsDoor:
         self._listing = listing
         self._streams = streams
         self._budgets = budgets
+        self._generations = generations
+
+    def posted(self) -> dict[str, ASGIApp]:
+        """Return what serves a call, by its path. It answers everything that happens."""
+        return {path: self._posted(api, shape) for path, (api, shape) in _PATHS.items()}
 
     def routes(self) -> list[Route]:
-        """Return what is served, and where."""
-        posts = [Route(path, self._posted(api, shape), methods=["POST"]) for path, (api, shape) in _PATHS.items()]
+        """Return what else is served, and where."""
         lists = [
             Route(path, self._got(self._list), methods=["GET"]) for path in ("/v1/models", "/v1/models/{model:path}")
         ]
         own = Route("/v1/key", self._got(self._own), methods=["GET"])
-        return [*posts, *lists, own, Route("/v1/{other:path}", self._got(self._nothing))]
+        generation = Route("/v1/generation", self._got(self._generation), methods=["GET"])
+        return [*lists, own, generation, Route("/v1/{other:path}", self._got(self._nothing))]
 
     def _posted(self, api: Api, shape: Shape) -> ASGIApp:
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             answering = Answering(send, shape)
             await self._guarded(scope, answering, lambda caller: self._call(api, scope, receive, answering, caller))
 
-        return _App(serve)
+        return serve
 
     def _got(self, shown: Callable[[Scope, Answering, Caller], Awaitable[None]]) -> ASGIApp:
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,7 +120,7 @@ class ModelsDoor:
 
     async def _proof(self, scope: Scope, source: str) -> Proof:
         try:
-            return replace(certified(scope), token=_key(Headers(scope)))
+            return certified(scope, _key(Headers(scope)))
         except Unauthenticated as refusal:
             await self._entrance.turn_away(refusal, "models", source)
             raise
@@ -125,6 +132,7 @@ class ModelsDoor:
             alias, fields = model_of(body)
             origin = _origin(caller, headers)
             request = ModelRequest(caller.identity, api, alias, body, fields, origin, headers.get("anthropic-beta"))
+            answering.call_id = request.call_id
             if bytes(fields.get("stream", b"")) == b"true":
                 answering.stays_alive()
             async with _leaving(receive):
@@ -140,6 +148,13 @@ class ModelsDoor:
     async def _list(self, scope: Scope, answering: Answering, caller: Caller) -> None:
         wanted = scope["path_params"].get("model")
         await answering.whole(self._listing.of(caller.identity.spiffe_id, wanted, answering.shape))
+
+    async def _generation(self, scope: Scope, answering: Answering, caller: Caller) -> None:
+        """Tell an agent what became of a call of its own."""
+        ids = parse_qs(scope["query_string"].decode("latin-1")).get("id", [])
+        if len(ids) != 1:
+            raise ModelRequestInvalid("Which call is meant is said by 'id', once: GET /v1/generation?id=…", field="id")
+        await answering.whole(await self._generations.of(caller.identity.spiffe_id, ids[0]))
 
     async def _own(self, _scope: Scope, answering: Answering, caller: Caller) -> None:
         """Tell an agent of its own caps, and how much of them is left."""

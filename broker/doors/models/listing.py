@@ -43,6 +43,8 @@ class Listing:
             "max_output_tokens": route.document.max_output_tokens,
             "pricing": prices[0] if prices else None,
         }
+        if (reasoning := route.document.reasoning) is not None:
+            facts["reasoning"] = reasoning.model_dump(exclude_none=True)
         if shape == "anthropic":
             return {"type": "model", "id": route.alias, "display_name": route.alias, "created_at": _DATE} | facts
         return {"id": route.alias, "object": "model", "created": _CREATED, "owned_by": "agent-access-manager"} | facts

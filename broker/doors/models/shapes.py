@@ -8,16 +8,20 @@ import msgspec
 from broker.errors import AgentBarred, Refusal, Unauthenticated
 
 Shape = Literal["openai", "anthropic", "responses"]
+_IDS = ("x-aam-call-id", "x-request-id", "request-id", "x-generation-id")  # ours, OpenAI's, Anthropic's, OpenRouter's
 _LONGEST = 2000  # characters of a message
 
 # code -> (HTTP status, OpenAI's type, Anthropic's type, the word that gateways of models use for it)
 _INVALID = ("invalid_request_error", "invalid_request_error")
 _KINDS: dict[str, tuple[int, str, str, str]] = {
     "unknown_model": (404, "invalid_request_error", "not_found_error", "model_not_found"),
+    "unknown_generation": (404, "invalid_request_error", "not_found_error", "not_found"),
     "unknown_api": (404, "invalid_request_error", "not_found_error", "not_found"),
     "model_request_invalid": (400, *_INVALID, "invalid_request"),
     "model_field_refused": (400, *_INVALID, "unsupported_parameter"),
     "model_api_refused": (400, *_INVALID, "unsupported_api"),
+    "reasoning_contradictory": (400, *_INVALID, "invalid_request"),
+    "reasoning_unavailable": (400, *_INVALID, "unsupported_parameter"),
     "model_request_rejected": (400, *_INVALID, "invalid_request"),
     "arguments_too_large": (413, "invalid_request_error", "request_too_large", "payload_too_large"),
     "context_length_exceeded": (400, *_INVALID, "context_length_exceeded"),
@@ -83,14 +87,19 @@ def headers_of(refusal: Refusal) -> Mapping[str, str]:
     wait = refusal.facts.get("retry_after")
     never = "retry_after" in refusal.facts and wait is None
     repeat = status in _MAY_REPEAT and not never and (wait or 0) <= _LONGEST_WAIT
-    headers = {"x-should-retry": "true" if repeat else "false"}
+    headers: dict[str, str] = {"x-should-retry": "true" if repeat else "false"}
     if wait is not None:
         headers["retry-after"] = str(wait)
     if isinstance(refusal, Unauthenticated):
         headers["www-authenticate"] = "Bearer"
     if refusal.call_id is not None:
-        headers["x-aam-call-id"] = refusal.call_id
+        headers |= named(refusal.call_id)
     return headers
+
+
+def named(call_id: str) -> dict[str, str]:
+    """Return the headers in which each API's clients look for the id of a request: it leads to the call."""
+    return dict.fromkeys(_IDS, call_id)
 
 
 def _said(refusal: Refusal, shape: Shape) -> dict[str, Any]:

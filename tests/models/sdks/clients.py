@@ -41,6 +41,8 @@ def openai(url: str, key: str) -> Any:
     with_usage = list(chat.create(model="small", messages=MESSAGES, stream=True, stream_options=usage))
     response = client.responses.create(model="small", input="How did we do?")
     events = list(client.responses.create(model="small", input="How did we do?", stream=True))
+    thought = chat.create(model="routed", messages=MESSAGES, reasoning_effort="high", max_completion_tokens=50)
+    looked_up = client.get("/generation", cast_to=object, options={"params": {"id": whole._request_id}})
     embedded = client.embeddings.create(model="small", input=["a", "b"])
     return {
         "whole": whole.choices[0].message.content,
@@ -51,6 +53,8 @@ def openai(url: str, key: str) -> Any:
         "response": response.output_text,
         "events": [event.type for event in events][-1],
         "embedded": len(embedded.data),
+        "thought": thought.choices[0].message.content,
+        "looked_up": looked_up,
         "models": [model.id for model in client.models.list()],
         "one": client.models.retrieve("small").id,
         "unknown": raised(lambda: chat.create(model="gpt-5.1", messages=MESSAGES)),
@@ -90,6 +94,7 @@ def anthropic(url: str, key: str) -> Any:
     unknown = raised(lambda: client.messages.create(model="claude-opus", max_tokens=5, messages=MESSAGES))
     return {
         "whole": getattr(whole.content[0], "text", None),
+        "request": whole._request_id,
         "stream": text,
         "usage": usage,
         "models": [model.id for model in client.models.list()],

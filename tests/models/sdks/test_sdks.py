@@ -51,6 +51,9 @@ def test_openais_client_runs_unchanged(run: Run, gateway: Gateway) -> None:
     assert (found["tools"], found["usage"], found["events"], found["embedded"]) == ("stop", 16, "response.completed", 2)
     assert found["models"] == ["azure", "claude", "routed", "small", "twice", "unpriced"]
     assert found["one"] == "small"
+    assert found["thought"] == WORDS
+    assert [one.body["reasoning"] for one in gateway.service.seen if "reasoning" in one.body] == [{"effort": "high"}]
+    assert found["looked_up"]["data"]["model"] == "small"
     assert (found["unknown"]["raises"], found["unknown"]["code"]) == ("NotFoundError", "unknown_model")
     assert (found["refused"]["raises"], found["refused"]["code"]) == ("BadRequestError", "model_field_refused")
     assert found["stranger"]["raises"] == "AuthenticationError"
@@ -63,6 +66,7 @@ def test_anthropics_client_runs_unchanged(run: Run, gateway: Gateway) -> None:
     assert [found[name] for name in ("whole", "stream")] == [WORDS] * 2
     assert (found["usage"], found["unknown"]) == (5, "NotFoundError")
     assert "claude" in found["models"]
+    assert gateway.get(f"/v1/generation?id={found['request']}").json()["data"]["model"] == "claude"
 
 
 def test_frameworks_run_unchanged(run: Run, gateway: Gateway) -> None:

@@ -17,6 +17,7 @@ from broker.audit.views.values import at, number_at, text_at
 
 AUTHENTICATION, ENTITY_MANAGEMENT, APPLICATION_LIFECYCLE, DATASTORE_ACTIVITY = 3002, 3004, 6002, 6005
 _REFUSED = "authentication_refused"
+_OF_TRANSPORTS = {"operators": "operating system peer", "metrics": "bearer token"}
 _PROTOCOLS = {
     **dict.fromkeys(("identity_unmapped", "identity_ambiguous", "insufficient_scope"), "OpenID"),
     "proof_revoked": "access key",
@@ -67,7 +68,7 @@ _TO_ENTITIES = {
     **dict.fromkeys(
         ("loaded", "refused", "changed", "refreshed", "rotated", "rollback", "rolled_back", "failed", "denied"), _UPDATE
     ),
-    **dict.fromkeys(("raised", "acknowledged", "recovered"), _UPDATE),
+    **dict.fromkeys(("raised", "acknowledged", "recovered", "reconciled"), _UPDATE),
     "alerted": (OTHER, "Alert"),
     "overrun": (OTHER, "Overrun"),
     **dict.fromkeys(("revoked", "removed", "deleted", "released", "lifted"), _DELETE),
@@ -124,7 +125,7 @@ def _authentication(entry: Entry) -> Event:
         "src_endpoint": source(text_at(entry.event, "origin", "source")),
         "service": {"name": f"{PRODUCT}: {transport}" if transport else PRODUCT},
         "auth_protocol_id": OTHER,
-        "auth_protocol": "operating system peer" if transport == "operators" else _PROTOCOLS.get(code or "", "SPIFFE"),
+        "auth_protocol": _OF_TRANSPORTS.get(transport or "") or _PROTOCOLS.get(code or "", "SPIFFE"),
         "count": number_at(entry.event, "outcome", "count"),
         "action_id": 2,
         "action": "Denied",

@@ -18,7 +18,7 @@ class Slow:
 
     def read(self) -> int:
         """Return how often it was read."""
-        self.free.wait(20)
+        self.free.wait(60)
         self.times += 1
         if self.fails:
             raise AuditUnavailable

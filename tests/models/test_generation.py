@@ -86,8 +86,8 @@ def test_of_anothers_call_an_agent_learns_no_more_than_of_none(gateway: Gateway)
     other = {"Authorization": f"Bearer {gateway.broker.token(OTHER)}"}
     url = f"{gateway.broker.url}/v1/generation"
 
-    theirs = requests.get(url, params={"id": call_id}, headers=other, timeout=20)
-    none = requests.get(url, params={"id": "gen-none"}, headers=other, timeout=20)
+    theirs = requests.get(url, params={"id": call_id}, headers=other, timeout=60)
+    none = requests.get(url, params={"id": "gen-none"}, headers=other, timeout=60)
 
     assert (theirs.status_code, theirs.json()["error"]["code"]) == (404, "unknown_generation")
     assert theirs.json() == none.json()
@@ -119,7 +119,7 @@ def test_nobody_looks_without_a_proof_and_looking_leaves_no_record(gateway: Gate
 
     assert len(gateway.broker.records()) == before
     with contextlib.closing(requests.Session()) as nobody:
-        assert nobody.get(f"{gateway.broker.url}/v1/generation?id={call_id}", timeout=20).status_code == 401
+        assert nobody.get(f"{gateway.broker.url}/v1/generation?id={call_id}", timeout=60).status_code == 401
 
 
 def test_which_provider_answered_is_not_told(gateway: Gateway) -> None:

@@ -136,7 +136,7 @@ class Doors:
         """Where a monitoring system scrapes, if that is served."""
 
     def _models(self, parts: Parts) -> ModelsDoor:
-        listing = Listing(parts.documents, parts.models.prices.told)
+        listing = Listing(parts.documents, parts.models.means.prices.told)
         return ModelsDoor(
             parts.documents,
             parts.entrance,

@@ -84,7 +84,7 @@ class Parts:
             self.egress,
             lambda: self.pipeline.draining,
         )
-        self.reconciler = Reconciler(documents, store, vault, self.models.service)
+        self.reconciler = Reconciler(documents, store, vault, self.models.means.service)
         self.access_keys = AccessKeys(store)
         self.refused = RefusedAuthentications(recorder.note)
         self.indexer = Indexer(store)
@@ -188,7 +188,7 @@ class Parts:
                 kept.append(BundleUrl(name, source.url, client, source.stale_after, source.server))
         self.bundles.keep(kept)
         self.federation.put_in_force(snapshot)
-        self.models.prices.prepare(snapshot.routes.values())
+        self.models.means.prices.prepare(snapshot.routes.values())
 
     def trouble(self) -> Mapping[str, Any] | None:
         """Return what keeps the broker from serving calls now, or None."""

@@ -144,7 +144,7 @@ def service_families(watched: Watched, drift: Drift) -> Iterator[Metric]:
         (((tool.connector, tool.resource, tool.action), 1) for tool in drift.now(snapshot.catalog)),
     )
     targets = {
-        (target.connector, target.model): watched.models.health.rests_for(target)
+        (target.connector, target.model): watched.models.means.health.rests_for(target)
         for route in snapshot.routes.values()
         for target in route.targets
     }

@@ -30,7 +30,7 @@ def shared_gateway(
 def gateway(shared_gateway: Gateway) -> Gateway:
     """Lend the shared gateway, whose service answers as it should, and whose targets have no past."""
     shared_gateway.behaves()
-    shared_gateway.broker.parts.models.health = type(shared_gateway.broker.parts.models.health)()
+    shared_gateway.broker.parts.models.means.health = type(shared_gateway.broker.parts.models.means.health)()
     return shared_gateway
 
 

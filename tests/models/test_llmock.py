@@ -184,7 +184,7 @@ def test_a_stream_with_a_fault_ends_in_an_error(mocked: Gateway, mock: Mock, api
 @EVERY
 def test_its_errors_become_ours(mocked: Gateway, mock: Mock, api: str, status: int, expected: int) -> None:
     """Each API's errors, in each API's own shape; one request upstream for one of the agent's."""
-    mocked.broker.parts.models.health = type(mocked.broker.parts.models.health)()
+    mocked.broker.parts.models.means.health = type(mocked.broker.parts.models.means.health)()
     mock.will({"type": "fail", "status": status, "retry_after": 3, "message": "words of the provider"})
     path, body = PATHS[api]
 
@@ -197,7 +197,7 @@ def test_its_errors_become_ours(mocked: Gateway, mock: Mock, api: str, status: i
 
 def test_the_next_target_answers_where_the_first_is_overloaded(mocked: Gateway, mock: Mock) -> None:
     """Failover before the first byte."""
-    mocked.broker.parts.models.health = type(mocked.broker.parts.models.health)()
+    mocked.broker.parts.models.means.health = type(mocked.broker.parts.models.means.health)()
     mock.will({"type": "fail", "status": 503})
 
     assert mocked.chat("twice").status_code == 200

@@ -26,7 +26,7 @@ def look(gateway: Gateway, later: float) -> int:
     """Have what is due by then asked for, by another than the broker's own, whose clock nobody turns."""
     parts = gateway.broker.parts
     reconciler = Reconciler(
-        parts.documents, parts.store, parts.vault, parts.models.service, lambda: time.time() + later
+        parts.documents, parts.store, parts.vault, parts.models.means.service, lambda: time.time() + later
     )
     reconciler.given_back = parts.reconciler.given_back
     known: int = gateway.broker.await_(reconciler.look)

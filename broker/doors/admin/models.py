@@ -70,8 +70,8 @@ def _told(operators: Operators, route: Route) -> dict[str, Any]:
                 "target": target.name,
                 "region": target.part.region,
                 "labels": list(target.part.labels),
-                "price": operators.models.prices.told(target),
-                "rests_seconds": round(operators.models.health.rests_for(target)),
+                "price": operators.models.means.prices.told(target),
+                "rests_seconds": round(operators.models.means.health.rests_for(target)),
             }
             for target in route.targets
         ],

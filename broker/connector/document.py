@@ -24,6 +24,14 @@ HttpsUrl = Annotated[
         examples=["https://example.my.salesforce.com"],
     ),
 ]
+PlainUrl = Annotated[
+    str,
+    # an address of this machine and its port, so that nothing but the document decides what is called without TLS
+    Field(
+        pattern=r"^http://127(\.[0-9]{1,3}){3}:[0-9]{1,5}(/[A-Za-z0-9._~%!$&'()*+,;=:@/-]*)?$",
+        examples=["http://127.0.0.1:11434/v1"],
+    ),
+]
 DatabaseUrl = Annotated[
     str,
     Field(
@@ -54,6 +62,11 @@ class ReachDocument(BaseModel):
     )
     certificate_authority: FileName | None = Field(
         default=None, description="PEM file, beside the documents, that replaces the system's trust for this connector."
+    )
+    plain_http: bool = Field(
+        default=False,
+        description="Whether a service on this machine may be called without TLS: whoever listens at its port gets the "
+        "credential.",
     )
 
 
@@ -187,9 +200,10 @@ class ConnectorDocument(BaseModel):
     type: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")] = Field(
         description="Which connector this is: the name it is installed under.", examples=["salesforce"]
     )
-    url: HttpsUrl | DatabaseUrl | None = Field(
+    url: HttpsUrl | PlainUrl | DatabaseUrl | None = Field(
         default=None,
-        description="The one URL under which the service is called: https, or that of a database. A program has none.",
+        description="The one URL under which the service is called: https, http at an address of this machine (with "
+        "'reach.plain_http'), or that of a database. A program has none.",
     )
     process: ProcessDocument | None = Field(
         default=None, description="The program that is the service, where it is one on this machine."

@@ -82,7 +82,9 @@ def _connection(findings: Findings, document: Document, connector: Connector) ->
     private = networks(findings, document, ("spec", "reach", "private_ranges"), spec.reach.private_ranges)
     database = _database(findings, document)
     own = "" if spec.url is None else origin(spec.url) if database is None else database.origin
-    reach = Reach(frozenset({own, *connector.hosts, *spec.reach.hosts} - {""}), private)
+    reach = Reach(frozenset({own, *connector.hosts, *spec.reach.hosts} - {""}), private, spec.reach.plain_http)
+    if spec.reach.plain_http and not (spec.url or "").startswith("http://"):
+        findings.wrong(document, ("spec", "reach", "plain_http"), "is for a URL that begins with http:// and no other")
     authority = certificate_authority(
         findings, document, ("spec", "reach", "certificate_authority"), spec.reach.certificate_authority
     )

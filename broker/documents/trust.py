@@ -125,5 +125,5 @@ def check_url(findings: Findings, document: Document, place: Place, url: str, re
 
 
 def origin(url: str) -> str:
-    """Return the host of an https URL, with its port if it names one."""
-    return url.removeprefix("https://").partition("/")[0].lower()
+    """Return the host of a URL, with its port if it names one."""
+    return url.partition("://")[2].partition("/")[0].lower()

@@ -28,6 +28,8 @@ async def knock(client: Client, url: str) -> tuple[Step, ...]:
         except (OSError, TimeoutError) as error:
             raise UpstreamUnreachable(detail=f"{host}:{port}: {_said(error)}", step="connect") from None
         stack.callback(writer.transport.abort)
+        if target.scheme == "http":
+            return "dns", "address", "connect"
         try:
             async with asyncio.timeout(seconds):
                 await writer.start_tls(client.tls, server_hostname=host)

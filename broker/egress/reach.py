@@ -19,6 +19,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
 _PUBLIC_IPV6 = ipaddress.IPv6Network("2000::/3")  # RFC 4291 §2.4: all the unicast space that has been given out
 _HOST_AND_PORT = re.compile(r"(.*?)(?::([0-9]{1,5}))?", re.DOTALL)
+_OF_THIS_MACHINE = re.compile(r"127(\.(0|[1-9][0-9]{0,2})){3}")  # 127.0.0.0/8, RFC 1122 §3.2.1.3, in its one spelling
 _HTTPS_PORT = 443
 _MOST_DECODINGS = 6
 _SHORT = 200  # characters of a URL: those that are called again and again are shorter
@@ -29,15 +30,18 @@ class Reach:
     """The hosts that may be called (`host`, `host:port`, `*.domain`) and the private ranges that they may resolve to.
 
     An empty `hosts` reaches nothing. Private, loopback, link-local, shared and multicast addresses are refused unless
-    one of `private` holds them.
+    one of `private` holds them. With `plain_http`, an address of this machine (127.0.0.0/8) may be called without TLS.
     """
 
     hosts: frozenset[str]
     private: tuple[Network, ...] = ()
+    plain_http: bool = False
 
     def check_url(self, url: str) -> URL:
         """Return the URL as it is to be called; raise `EgressDenied` if it may not be. Names are resolved later."""
         target = parse_url(url)
+        if target.scheme != "https" and not self.plain_http:
+            raise EgressDenied(detail="only https leaves the broker, without 'reach.plain_http'")
         _check_place(self, target.raw_host or "", target.port or 0)
         if _path_climbs(target):
             raise EgressDenied(detail="the path climbs")
@@ -64,9 +68,10 @@ class Reach:
 
 
 def parse_url(url: str) -> URL:
-    """Parse an https URL once, for every check and for the call itself, so that no two readings of it can differ.
+    """Parse a URL once, for every check and for the call itself, so that no two readings of it can differ.
 
-    Raises `EgressDenied` for anything but plain `https://host[:port]/path?query`.
+    Raises `EgressDenied` for anything but plain `https://host[:port]/path?query`, or `http://` and an address of this
+    machine: written as one, so that no name decides what is called without TLS.
     """
     return _remembered(url) if len(url) <= _SHORT else _parsed(url)
 
@@ -79,7 +84,7 @@ def _parsed(url: str) -> URL:
         host, _ = target.raw_host, target.port  # read here: yarl takes a URL apart only when it is asked
     except ValueError:
         raise EgressDenied(detail="not a URL") from None
-    if target.scheme != "https":
+    if target.scheme != "https" and not (target.scheme == "http" and _OF_THIS_MACHINE.fullmatch(host or "")):
         raise EgressDenied(detail=f"only https leaves the broker, not {target.scheme!r}")
     if not host or "@" in target.raw_authority:
         raise EgressDenied(detail="the URL names no plain host")
@@ -107,7 +112,7 @@ def climbs(path: str) -> bool:
 def origin(url: str) -> str:
     """Return the URL's origin (RFC 6454 §4) in one spelling; raise `EgressDenied` as `parse_url` does."""
     target = parse_url(url)
-    return f"https://{target.host_subcomponent}:{target.port}"
+    return f"{target.scheme}://{target.host_subcomponent}:{target.port}"
 
 
 @functools.lru_cache(maxsize=512)

@@ -66,10 +66,10 @@ class Seen:
 class ModelService:
     """The service. A test says how it behaves: for the next requests in turn, and for all after them."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, tls: bool = True) -> None:
         authority = CertificateAuthority(directory)
         listener = bind(0)
-        self.url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
         self.authority = authority.certificate_file.read_text()
         self.behaves = Behaviour()
         self.next: list[Behaviour] = []
@@ -82,7 +82,7 @@ class ModelService:
         self.left = threading.Event()
         """Set when a client has left before its answer was whole."""
         self.free = threading.Event()
-        self._server = LoopbackServer(self._answer, authority.issue("models"), listener)
+        self._server = LoopbackServer(self._answer, authority.issue("models") if tls else None, listener)
 
     def __enter__(self) -> Self:
         self._server.__enter__()

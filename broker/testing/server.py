@@ -1,4 +1,4 @@
-"""An ASGI application served over HTTPS on loopback, from a thread of this process."""
+"""An ASGI application served on loopback, over HTTPS or without TLS, from a thread of this process."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ class LoopbackServer:
     Each request finds its connection in `scope["state"]["transport"]`, for a fault that must drop it.
     """
 
-    def __init__(self, app: ASGIApp, certificate: ServerCertificate, listener: socket.socket) -> None:
+    def __init__(self, app: ASGIApp, certificate: ServerCertificate | None, listener: socket.socket) -> None:
         self._app = app
         self._listener = listener
         self._server = _Server(
@@ -37,8 +37,8 @@ class LoopbackServer:
                 log_config=None,
                 proxy_headers=False,
                 server_header=False,
-                ssl_certfile=certificate.certificate_file,
-                ssl_keyfile=certificate.key_file,
+                ssl_certfile=certificate.certificate_file if certificate else None,
+                ssl_keyfile=certificate.key_file if certificate else None,
             ),
         )
         self._thread = threading.Thread(target=self._serve, name="testing-server", daemon=True)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -102,6 +103,50 @@ def test_a_path_that_climbs_is_refused_however_it_is_spelled(path: str) -> None:
 
     with pytest.raises(EgressDenied):
         REACH.check_url(f"https://api.example.com{path}")
+
+
+OWN = Reach(
+    frozenset({"127.0.0.1:11434", "api.example.com", "10.0.0.1:80"}), (ip_network("127.0.0.0/8"),), plain_http=True
+)
+
+
+def test_an_address_of_this_machine_may_be_called_without_tls_if_that_is_said() -> None:
+    """decisions/0116: a model's server on this machine speaks plain HTTP, and its document says that it may."""
+    assert OWN.check_url("http://127.0.0.1:11434/v1").port == 11434
+    assert origin("http://127.0.0.1:11434/v1") == "http://127.0.0.1:11434"
+    with pytest.raises(EgressDenied):
+        replace(OWN, plain_http=False).check_url("http://127.0.0.1:11434/v1")
+    with pytest.raises(EgressDenied):
+        replace(OWN, private=()).check_url("http://127.0.0.1:11434/v1")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.example.com/",
+        "http://api.example.com:443/",
+        "http://10.0.0.1/",
+        "http://localhost:11434/",
+        "http://127.0.0.1:11435/",
+        "http://127.0.0.1/",
+        "http://127.0.0.2:11434/",
+        "http://127.1:11434/",
+        "http://127.0.0.01:11434/",
+        "http://0177.0.0.1:11434/",
+        "http://2130706433:11434/",
+        "http://127.0.0.1.evil.net:11434/",
+        "http://127.0.0.1:11434@evil.net/",
+        "http://evil.net@127.0.0.1:11434/",
+        "http://[::1]:11434/",
+        "http://[::ffff:127.0.0.1]:11434/",
+        "HTTP://api.example.com/",
+        "ws://127.0.0.1:11434/",
+    ],
+)
+def test_nothing_else_is_called_without_tls(url: str) -> None:
+    """decisions/0116: neither a name, which others decide, nor an address of another machine."""
+    with pytest.raises(EgressDenied):
+        OWN.check_url(url)
 
 
 def test_an_empty_reach_reaches_nothing() -> None:

@@ -73,8 +73,8 @@ class Transaction:
         """Run what waits, and see to it that what comes now can be undone."""
         self._save()
         if self._waiting:
-            self._early += self._waiting[: self._before]
             self._run(self._waiting)
+            self._early += self._waiting[: self._before]
             self._waiting, self._before = [], 0
 
     def _save(self) -> None:

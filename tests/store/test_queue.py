@@ -109,6 +109,12 @@ def announce_and_fail(transaction: Transaction, name: str, *, read: bool) -> Non
     raise ValueError(name)
 
 
+def add_and_read(transaction: Transaction, value: object) -> None:
+    """Add a row, and have it written before the change ends, with all that waits."""
+    transaction.add("budget_news (id, webhook, said)", (value, "", ""))
+    transaction.execute("SELECT 1").close()
+
+
 BAD: dict[str, Callable[[Store, Transaction, str], object]] = {
     "an error of its own": lambda *_: int("no number"),
     "a record too large": lambda store, transaction, _: store.trail.append(transaction, {"said": "x" * 70_000}),
@@ -119,6 +125,7 @@ BAD: dict[str, Callable[[Store, Transaction, str], object]] = {
     "a number too large": lambda store, transaction, _: store.settings.put(transaction, "x", 2**70),  # type: ignore[arg-type]
     "apart in vain": lambda _, transaction, name: announce_and_fail(transaction, name, read=False),
     "apart and reading in vain": lambda _, transaction, name: announce_and_fail(transaction, name, read=True),
+    "adding what is no value, and reading": lambda _, transaction, __: add_and_read(transaction, 2**70),
     "no text": lambda store, transaction, _: store.settings.put(transaction, "x", "\ud800"),
 }
 

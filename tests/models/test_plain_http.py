@@ -32,11 +32,14 @@ def test_a_model_on_this_machine_is_called_without_tls(own_gateway: Gateway, pla
     own_gateway.put("own.yaml", OWN.format(head=HEAD, url=plain.url, reach=REACH))
     own_gateway.put("models-policy.yaml", models_policy("[own]"))
     own_gateway.broker.await_(add_keys, own_gateway.broker.parts, ["backup2"])
+    tried = own_gateway.broker.operators.post("/v1/connectors/backup2/test", {})
+    plain.seen.clear()
     plain.next = [Behaviour(words=("fine",)), Behaviour(words=("very", "fine"))]
 
     whole = own_gateway.chat("own")
     status, stream = own_gateway.stream("/v1/chat/completions", asked("own"))
 
+    assert tried["passed"] == ["dns", "address", "connect", "token", "call"]
     assert (whole.status_code, whole.json()["choices"][0]["message"]["content"]) == (200, "fine")
     assert status == 200
     assert [event["choices"][0]["delta"].get("content") for event in events_of(stream) if event["choices"]][-2:] != []

@@ -96,7 +96,7 @@ class Trial:
         """Reach the service, and the token endpoint if there is an account that needs it."""
         connection = self._connection
         service = service_of(connection, self._operators.egress)
-        if service.url.startswith("https://"):
+        if service.url.startswith(("https://", "http://")):  # a program or a database is reached otherwise
             self.passed += await knock(service.client, service.url)
         kinds = {grant.kind for grant in self._operators.vault.grants() if grant.connector == connection.name}
         if kinds - _BY_TOKEN:

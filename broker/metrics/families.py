@@ -1,10 +1,12 @@
 """Metrics that are read when somebody asks, as the library's own families."""
 
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 Rows = Iterable[tuple[Sequence[str], float]]
+Family = TypeVar("Family", GaugeMetricFamily, CounterMetricFamily)
 
 
 def gauge(name: str, said: str, value: float) -> GaugeMetricFamily:
@@ -14,10 +16,7 @@ def gauge(name: str, said: str, value: float) -> GaugeMetricFamily:
 
 def gauges(name: str, said: str, labels: Sequence[str], rows: Rows) -> GaugeMetricFamily:
     """Return what goes up and down, by labels."""
-    family = GaugeMetricFamily(name, said, labels=labels)
-    for row, value in rows:
-        family.add_metric(row, value)
-    return family
+    return _filled(GaugeMetricFamily(name, said, labels=labels), rows)
 
 
 def counter(name: str, said: str, value: float) -> CounterMetricFamily:
@@ -27,7 +26,10 @@ def counter(name: str, said: str, value: float) -> CounterMetricFamily:
 
 def counters(name: str, said: str, labels: Sequence[str], rows: Rows) -> CounterMetricFamily:
     """Return what only grows, by labels."""
-    family = CounterMetricFamily(name, said, labels=labels)
+    return _filled(CounterMetricFamily(name, said, labels=labels), rows)
+
+
+def _filled(family: Family, rows: Rows) -> Family:
     for row, value in rows:
         family.add_metric(row, value)
     return family

@@ -103,7 +103,7 @@ def agents_app(
             *pages,
         ]
     )
-    return HostChecked(app, security, posted or {})
+    return HostChecked(app, security, posted)
 
 
 class HostChecked:

@@ -55,6 +55,19 @@ def test_a_web_page_is_refused_on_every_path(broker: ServedBroker, path: str, or
     assert response.status_code == 403
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/messages"])
+def test_a_web_page_reaches_no_model_either(broker: ServedBroker, path: str) -> None:
+    """doors/mcp/http.py, `posted`: what is found by its path alone is checked before, and as often as it comes."""
+    own = {"Authorization": f"Bearer {broker.token()}"}
+
+    answers = [
+        requests.post(broker.url + path, json={"model": "none"}, headers={**own, **page}, timeout=60).status_code
+        for page in ({}, {"Host": "evil.example"}, {"Origin": "https://evil.example"}, {})
+    ]
+
+    assert answers == [404, 421, 403, 404]
+
+
 def test_a_preflight_gets_no_permission(broker: ServedBroker) -> None:
     """Without a CORS header no browser lets a page read an answer."""
     headers = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
